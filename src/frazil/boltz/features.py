@@ -1,0 +1,83 @@
+"""Boltz-2's dictionary of features as our record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from frazil.features import Features
+from frazil.nn.attention import AtomWindows
+
+
+def to_features(feats: Mapping[str, Tensor]) -> Features:
+    """`Features` of a batch in Boltz-2's layout, as far as the diffusion module reads them.
+
+    Parameters
+    ----------
+    feats : mapping of str to Tensor
+        As Boltz-2's featurizer makes them: one-hot `atom_to_token` [B, A, N], `ref_element`, `ref_atom_name_chars`
+        and so on; absent atoms have rows of zeros.
+
+    Returns
+    -------
+    Features
+        What the diffusion module does not read (chains, bonds, truth) is empty.
+    """
+    atom_mask = feats["atom_pad_mask"].bool()
+    B, A = atom_mask.shape
+    N = feats["atom_to_token"].shape[-1]
+    tokens = torch.zeros(B, N, dtype=torch.int64, device=atom_mask.device)
+    atoms = torch.zeros(B, A, dtype=torch.int64, device=atom_mask.device)
+    token_mask = feats.get("token_pad_mask", tokens + 1).bool()
+    bonds = torch.full((B, 0, 2), -1, dtype=torch.int64, device=atom_mask.device)
+    return Features(
+        token_mask=token_mask,
+        token_index=tokens,
+        residue_index=tokens,
+        asym_id=tokens,
+        entity_id=tokens,
+        sym_id=tokens,
+        mol_type=feats["mol_type"].long() if "mol_type" in feats else tokens,
+        res_type=_class_index(feats, "res_type", tokens),
+        modified=feats["modified"].bool() if "modified" in feats else token_mask & False,
+        cyclic_period=tokens,
+        representative_atom_index=tokens,
+        token_bonds=bonds,
+        token_bond_type=bonds[..., 0],
+        atom_mask=atom_mask,
+        atom_token_index=feats["atom_to_token"].argmax(dim=-1),
+        ref_pos=feats["ref_pos"].float(),
+        ref_element=_class_index(feats, "ref_element", atoms),
+        ref_charge=feats["ref_charge"].float(),
+        ref_atom_name_chars=_class_index(feats, "ref_atom_name_chars", atoms[..., None].expand(B, A, 4)),
+        ref_space_uid=feats["ref_space_uid"].long(),
+        backbone_index=_class_index(feats, "atom_backbone_feat", atoms),
+        plddt=feats["plddt"].float() if "plddt" in feats else atom_mask * 100.0,
+        coords=torch.zeros(B, 1, A, 3, device=atom_mask.device),
+        resolved_mask=_resolved(feats, atom_mask)[:, None],
+        ensemble_size=torch.ones(B, dtype=torch.int64, device=atom_mask.device),
+    )
+
+
+def _class_index(feats: Mapping[str, Tensor], name: str, default: Tensor) -> Tensor:
+    return feats[name].argmax(dim=-1) if name in feats else default
+
+
+def _resolved(feats: Mapping[str, Tensor], atom_mask: Tensor) -> Tensor:
+    return feats["atom_resolved_mask"].bool() if "atom_resolved_mask" in feats else atom_mask
+
+
+class WindowedKeys:
+    """Stands for the reference's `to_keys`: rows of atoms [B, A, D] to the keys of each window [B, K, H, D].
+
+    Holds no tensor, so that Boltz-2 may return it from a checkpointed function.
+    """
+
+    def __init__(self, windows: AtomWindows) -> None:
+        self.windows = windows
+
+    def __call__(self, single: Tensor) -> Tensor:
+        """[B, A, D] -> [B, K, H, D]."""
+        return self.windows.keys(single)

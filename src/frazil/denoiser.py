@@ -1,0 +1,191 @@
+"""The denoiser D(x, sigma): the network under EDM preconditioning, and the whole model from features on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from frazil.errors import InputError
+from frazil.features import Features
+from frazil.nn.conditioning import Conditioning, DiffusionConditioning
+from frazil.nn.config import NetworkConfig, TrunkConfig
+from frazil.nn.score import ScoreNetwork
+from frazil.nn.trunk import SmallTrunk
+from frazil.noise import Preconditioning
+
+MIN_TOKENS = 16
+"""A matrix product with fewer rows than this changes its bits with their number; so tokens are padded to it."""
+
+
+class Denoiser(nn.Module):
+    """EDM-preconditioned network: an estimate of the clean coordinates from noisy ones (Karras 2022, eq. 7).
+
+    Parameters
+    ----------
+    network : ScoreNetwork
+        F, or any module with its signature.
+    preconditioning : Preconditioning
+        The four scalings.
+    """
+
+    def __init__(self, network: nn.Module, preconditioning: Preconditioning) -> None:
+        super().__init__()
+        self.network = network
+        self.preconditioning = preconditioning
+
+    def forward(self, coords: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """Denoise.
+
+        Parameters
+        ----------
+        coords : Tensor
+            [B, S, A, 3] float32, angstrom.
+        sigma : Tensor
+            [B, S] float32, angstrom, or [B, 1] where the samples share it.
+        conditioning : Conditioning
+            Made once per input.
+
+        Returns
+        -------
+        Tensor
+            [B, S, A, 3] float32, angstrom.
+        """
+        edm = self.preconditioning
+        level = sigma[..., None, None]
+        update = self.network(edm.c_in(level) * coords, edm.c_noise(sigma), conditioning)
+        return edm.c_skip(level) * coords + edm.c_out(level) * update
+
+    def bind(self, conditioning: Conditioning) -> BoundDenoiser:
+        """The denoiser of one input: `denoise(coords, sigma)`."""
+        return BoundDenoiser(self, conditioning)
+
+    def score(self, coords: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """Gradient of the log density of noisy coordinates, (D(x, s) - x) / s^2 (Karras 2022, eq. 3); [B, S, A, 3]."""
+        return (self(coords, sigma, conditioning) - coords) / sigma[..., None, None].square()
+
+
+@final
+class BoundDenoiser:
+    """A denoiser with its conditioning: the callable that losses and samplers take."""
+
+    def __init__(self, denoiser: Denoiser, conditioning: Conditioning) -> None:
+        self._denoiser = denoiser
+        self._conditioning = conditioning
+
+    def __call__(self, coords: Tensor, sigma: Tensor) -> Tensor:
+        """`coords` [B, S, A, 3], `sigma` [B, S] or [B, 1] -> [B, S, A, 3]."""
+        return self._denoiser(coords, sigma, self._conditioning)
+
+    def select(self, rows: slice) -> BoundDenoiser:
+        """The same for some structures of the batch."""
+        return BoundDenoiser(self._denoiser, self._conditioning.select(rows))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shape of a `StructureModel`.
+
+    >>> ModelConfig.from_dict(ModelConfig.preset("mini").to_dict()) == ModelConfig.preset("mini")
+    True
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    sigma_data: float = 16.0
+
+    @classmethod
+    def preset(cls, name: str) -> ModelConfig:
+        """`mini` (about 2 M parameters, trains on two cores) or `boltz2` (the full sizes).
+
+        Raises
+        ------
+        InputError
+            If there is no preset of that name.
+        """
+        if name not in PRESETS:
+            raise InputError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, for JSON and TOML."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`; missing keys keep their defaults.
+
+        Raises
+        ------
+        InputError
+            If a key is unknown or a value has the wrong type.
+        """
+        values = dict(values)
+        network = _build(NetworkConfig, "network", values.pop("network", {}))
+        trunk = _build(TrunkConfig, "trunk", values.pop("trunk", {}))
+        rest = _known(cls, "model", values)
+        return cls(network=network, trunk=trunk, **rest)
+
+
+PRESETS = {
+    "mini": ModelConfig(
+        network=NetworkConfig(
+            token_s=64, token_z=32, atom_s=64, atom_z=16, dim_fourier=64, token_transformer_depth=6,
+            token_transformer_heads=8, atom_encoder_depth=2, atom_decoder_depth=2, conditioning_transition_layers=1,
+        ),
+        trunk=TrunkConfig(depth=2, heads=4, atom_s=64),
+        sigma_data=16.0,
+    ),
+    "boltz2": ModelConfig(),
+}  # fmt: skip
+
+
+class StructureModel(nn.Module):
+    """Trunk, conditioning and denoiser: from features to a callable `denoise(coords, sigma)`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    trunk : nn.Module, optional
+        Another trunk than the default one.
+    """
+
+    def __init__(self, config: ModelConfig, trunk: nn.Module | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = SmallTrunk(config.network, config.trunk) if trunk is None else trunk
+        self.conditioner = DiffusionConditioning(config.network)
+        self.denoiser = Denoiser(ScoreNetwork(config.network), Preconditioning(config.sigma_data))
+
+    def prepare(self, features: Features) -> Features:
+        """The features padded as `condition` needs them: atoms to whole windows, tokens to at least 16.
+
+        Coordinates that go through the denoiser have the atom axis of these.
+        """
+        padded = features.pad(num_tokens=max(features.num_tokens, MIN_TOKENS))
+        return padded.pad_to_multiple(self.config.network.atoms_per_window_queries)
+
+    def condition(self, features: Features) -> Conditioning:
+        """Everything that depends on the input alone, for features from `prepare`."""
+        return self.conditioner(features, self.trunk(features))
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool}
+
+
+def _build(record: type, section: str, values: Mapping[str, Any]) -> Any:
+    return record(**_known(record, section, values))
+
+
+def _known(record: type, section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    allowed = {f.name: f.type for f in fields(record)}
+    for key, value in values.items():
+        if key not in allowed:
+            raise InputError(f"[{section}]: unknown key {key!r}; known are {', '.join(allowed)}")
+        kind = _KINDS[str(allowed[key])]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"[{section}]: {key} = {value!r} is not of type {allowed[key]}")
+    return dict(values)

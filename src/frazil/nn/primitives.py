@@ -1,0 +1,99 @@
+"""Building blocks that know nothing of atoms or tokens: norms, transitions, the noise-level embedding."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def zero_linear(dim_in: int, dim_out: int) -> nn.Linear:
+    """A bias-free linear layer that starts at zero, so that a residual branch starts as the identity."""
+    linear = nn.Linear(dim_in, dim_out, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
+
+
+def output_gate(dim_cond: int, dim: int) -> nn.Linear:
+    """Logits of an adaLN-Zero gate: zero weights and bias -2, so nearly closed at first (Algorithm 24, line 13)."""
+    linear = nn.Linear(dim_cond, dim)
+    nn.init.zeros_(linear.weight)
+    nn.init.constant_(linear.bias, -2.0)
+    return linear
+
+
+class Transition(nn.Module):
+    """SwiGLU transition with its own layer norm (AlphaFold 3, Algorithm 11).
+
+    Parameters
+    ----------
+    dim : int
+        Width of input and output, [..., dim].
+    expansion : int
+        Hidden width as a multiple of `dim`.
+    """
+
+    def __init__(self, dim: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.gate = nn.Linear(dim, expansion * dim, bias=False)
+        self.value = nn.Linear(dim, expansion * dim, bias=False)
+        self.out = zero_linear(expansion * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The update, without the residual sum."""
+        x = self.norm(x)
+        return self.out(F.silu(self.gate(x)) * self.value(x))
+
+
+class AdaptiveLayerNorm(nn.Module):
+    """Layer norm whose scale and shift come from a conditioning signal (AlphaFold 3, Algorithm 26)."""
+
+    def __init__(self, dim: int, dim_cond: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.cond_norm = nn.LayerNorm(dim_cond, bias=False)
+        self.scale = nn.Linear(dim_cond, dim)
+        self.shift = nn.Linear(dim_cond, dim, bias=False)
+
+    def forward(self, a: Tensor, s: Tensor) -> Tensor:
+        """`a` [..., dim] modulated by `s` [..., dim_cond]; leading axes broadcast."""
+        s = self.cond_norm(s)
+        return torch.sigmoid(self.scale(s)) * self.norm(a) + self.shift(s)
+
+
+class ConditionedTransition(nn.Module):
+    """Gated transition under adaLN-Zero.
+
+    As Boltz-2 has it: silu(W_g a) * W_x a * W_b a, three products where AlphaFold 3 (Algorithm 25) has two.
+    """
+
+    def __init__(self, dim: int, dim_cond: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.adaln = AdaptiveLayerNorm(dim, dim_cond)
+        self.value_and_gate = nn.Linear(dim, 2 * expansion * dim, bias=False)
+        self.factor = nn.Linear(dim, expansion * dim, bias=False)
+        self.out = nn.Linear(expansion * dim, dim, bias=False)
+        self.gate_logits = output_gate(dim_cond, dim)
+
+    def forward(self, a: Tensor, s: Tensor) -> Tensor:
+        """The update, without the residual sum."""
+        a = self.adaln(a, s)
+        value, gate = self.value_and_gate(a).chunk(2, dim=-1)
+        return torch.sigmoid(self.gate_logits(s)) * self.out(F.silu(gate) * value * self.factor(a))
+
+
+class FourierEmbedding(nn.Module):
+    """Random Fourier features cos(2 pi (w t + b)) with fixed w, b ~ N(0, 1) (AlphaFold 3, Algorithm 22)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(1, dim).requires_grad_(False)
+        nn.init.normal_(self.projection.weight)
+        nn.init.normal_(self.projection.bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """[...] -> [..., dim]."""
+        return torch.cos(2 * math.pi * self.projection(t[..., None]))
