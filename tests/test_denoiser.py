@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frazil.denoiser import Denoiser, ModelConfig, StructureModel
+from frazil.errors import InputError
+from frazil.features import Features
+from frazil.nn.config import NetworkConfig, TrunkConfig
+from frazil.noise import KarrasSchedule, Preconditioning
+from frazil.sampler import PerSampleNoise, Sampler
+from random_features import random_features
+
+TINY = ModelConfig(
+    network=NetworkConfig(
+        token_s=16, token_z=8, atom_s=16, atom_z=8, dim_fourier=16, token_transformer_depth=2,
+        token_transformer_heads=2, atom_encoder_depth=1, atom_encoder_heads=2, atom_decoder_depth=1,
+        atom_decoder_heads=2, conditioning_transition_layers=1,
+    ),
+    trunk=TrunkConfig(depth=1, heads=2, atom_s=8),
+)  # fmt: skip
+
+
+def random_model(config: ModelConfig = TINY, seed: int = 0) -> StructureModel:
+    """A model whose zero-initialised layers are random too."""
+    generator = torch.Generator().manual_seed(seed)
+    model = StructureModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            fan = parameter.shape[-1] if parameter.dim() > 1 else 25
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan**0.5)
+    return model
+
+
+class GaussianNetwork(nn.Module):
+    """F of the exact denoiser of N(0, v): D(x, s) = v / (v + s^2) x, solved for F."""
+
+    def __init__(self, variance: float, edm: Preconditioning) -> None:
+        super().__init__()
+        self.variance, self.edm = variance, edm
+
+    def forward(self, r: Tensor, c_noise: Tensor, conditioning: object) -> Tensor:
+        sigma = (self.edm.sigma_data * torch.exp(4 * c_noise))[..., None, None]
+        x = r / self.edm.c_in(sigma)
+        return (self.variance / (self.variance + sigma**2) - self.edm.c_skip(sigma)) / self.edm.c_out(sigma) * x
+
+
+@pytest.mark.parametrize("variance", [1.0, 100.0, 256.0])
+def test_score_is_the_gradient_of_the_log_density(variance: float) -> None:
+    edm = Preconditioning(16.0)
+    denoiser = Denoiser(GaussianNetwork(variance, edm), edm)
+    x, sigma = torch.randn(2, 3, 5, 3).requires_grad_(), torch.rand(2, 3) * 30 + 0.1
+    log_density = (-x.square().sum(dim=(-1, -2)) / (2 * (variance + sigma**2))).sum()
+    (expected,) = torch.autograd.grad(log_density, x)
+    score = denoiser.score(x, sigma, None)  # type: ignore[arg-type]
+    torch.testing.assert_close(score, expected, rtol=2e-4, atol=1e-6)
+
+
+def test_a_fresh_network_denoises_by_scaling_alone() -> None:
+    model = StructureModel(TINY)
+    features = model.prepare(random_features())
+    coords, sigma = torch.randn(1, 2, features.num_atoms, 3), torch.tensor([[0.5, 40.0]])
+    denoised = model.denoiser(coords, sigma, model.condition(features))
+    expected = 16.0**2 / (16.0**2 + sigma**2)[..., None, None] * coords
+    torch.testing.assert_close(denoised, expected)
+
+
+def test_padding_and_batch_do_not_change_denoised_atoms() -> None:
+    model = random_model()
+    one, other = random_features(9), random_features(21, seed=1)
+    x = torch.randn(1, 2, one.num_atoms, 3)
+    sigma = torch.tensor([[0.5, 40.0]])
+    outputs = []
+    for features in (model.prepare(one), model.prepare(Features.stack([one, other]))):
+        coords = torch.zeros(features.batch_size, 2, features.num_atoms, 3)
+        coords[:1, :, : one.num_atoms] = x
+        with torch.no_grad():
+            denoised = model.denoiser(coords, sigma.expand(len(coords), 2), model.condition(features))
+        outputs.append(denoised[:1, :, : one.num_atoms])
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)
+
+
+def test_selecting_structures_of_a_bound_denoiser() -> None:
+    model = random_model()
+    features = model.prepare(Features.stack([random_features(n, seed=n) for n in (9, 12, 20)]))
+    coords = torch.randn(3, 2, features.num_atoms, 3)
+    sigma = torch.full((3, 1), 5.0)
+    with torch.no_grad():
+        denoise = model.denoiser.bind(model.condition(features))
+        torch.testing.assert_close(
+            denoise.select(slice(1, 3))(coords[1:], sigma[1:]), denoise(coords, sigma)[1:], rtol=1e-5, atol=1e-5
+        )
+
+
+def draw(model: StructureModel, features: Features, samples: list[int], limit: int | None) -> Tensor:
+    prepared = model.prepare(features)
+    with torch.no_grad():
+        denoise = model.denoiser.bind(model.condition(prepared))
+        sampler = Sampler(KarrasSchedule(), max_parallel_samples=limit)
+        noise = PerSampleNoise(7, ["x"], samples)
+        return sampler.sample(denoise, prepared.atom_mask, len(samples), 4, noise).coords[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("tokens", [3, 9, 40])
+def test_sample_three_is_bitwise_the_same_however_it_is_drawn(tokens: int, threads: int) -> None:
+    model, features = random_model(), random_features(tokens)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        eight = draw(model, features, list(range(8)), None)
+        for other in (draw(model, features, list(range(5)), None), draw(model, features, list(range(8)), 1),
+                      draw(model, features, list(range(8)), 3)):  # fmt: skip
+            assert torch.equal(eight[3], other[3])
+        assert torch.equal(eight[3], draw(model, features, [3], None)[0])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_presets_have_the_sizes_they_state() -> None:
+    def parameters(model: nn.Module) -> float:
+        return sum(p.numel() for p in model.parameters()) / 1e6
+
+    assert 1.5 < parameters(StructureModel(ModelConfig.preset("mini"))) < 3.0
+    with torch.device("meta"):
+        full = StructureModel(ModelConfig.preset("boltz2"))
+    assert abs(parameters(full.conditioner) + parameters(full.denoiser) - 279.6) < 3.0
+
+
+def test_config_survives_a_round_trip_and_refuses_what_it_does_not_know() -> None:
+    for name in ("mini", "boltz2"):
+        config = ModelConfig.preset(name)
+        assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(InputError, match="token_size"):
+        ModelConfig.from_dict({"network": {"token_size": 3}})
+    with pytest.raises(InputError, match="token_s"):
+        ModelConfig.from_dict({"network": {"token_s": "wide"}})
+    with pytest.raises(InputError, match="no preset 'huge'"):
+        ModelConfig.preset("huge")
