@@ -184,7 +184,8 @@ def test_twenty_steps_give_the_references_sample(padded: bool, align: bool) -> N
 
 def test_contact_guidance_without_contacts_has_no_effect() -> None:
     batch = random_batch(SMALL, [9])
-    for name, shape in (("contact_pair_index", (1, 2, 0)), ("contact_union_index", (1, 0)), ("contact_thresholds", (1, 0))):
+    shapes = {"contact_pair_index": (1, 2, 0), "contact_union_index": (1, 0), "contact_thresholds": (1, 0)}
+    for name, shape in shapes.items():
         batch.feats[name] = torch.zeros(shape, dtype=torch.float32 if name.endswith("s") else torch.int64)
     batch.feats["contact_negation_mask"] = torch.zeros(1, 0, dtype=torch.bool)
     guided = sample_both(SMALL, batch, 5, 2, {}, steering_args={"contact_guidance_update": True})

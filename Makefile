@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all their own set-up: Python 3.11 or 3.12 with pip is all they need.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := demo
+ENSEMBLE := src/frazil/assets/1as5.cif.gz
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(VENV)/.frazil
+	rm -rf $(DEMO)
+	$(BIN)/frazil train --data $(ENSEMBLE) --out $(DEMO)/run --max-minutes 3
+	$(BIN)/frazil sample $(ENSEMBLE) --checkpoint $(DEMO)/run --out $(DEMO)/samples --num-samples 8
+	$(BIN)/frazil evaluate $(DEMO)/samples --reference $(ENSEMBLE) --out $(DEMO)/evaluation
+	@echo "Loss curve: $(DEMO)/run/loss.png   structures: $(DEMO)/samples   figures: $(DEMO)/evaluation"
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.frazil-dev
+	$(BIN)/python -m pytest -m slow --durations=10
+
+lint: $(VENV)/.frazil-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+$(VENV)/.frazil: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; give one: make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (some minutes the first time)"
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.frazil-dev: $(VENV)/.frazil
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build

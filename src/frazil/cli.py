@@ -1,0 +1,179 @@
+"""The commands: they read options, call one function each, and turn errors into one line. No logic of their own."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frazil._version import __version__
+from frazil.errors import FrazilError
+
+# plain help is compact enough to fit a screen, boxes are not
+app = typer.Typer(
+    rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)  # fmt: skip
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with every foreseen error as one line on stderr, and an exit code that says which kind."""
+
+    @functools.wraps(command)
+    def guarded(**options: Any) -> None:
+        try:
+            command(**options)
+        except FrazilError as error:
+            _fail(str(error), BAD_INPUT)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+                raise
+            where = error.filename or "the output"
+            _fail(f"{where}: cannot be written ({error.strerror}); free some space or choose another place", BAD_INPUT)
+        except KeyboardInterrupt:
+            _fail("interrupted; finished files are whole", INTERRUPTED)
+
+    return guarded
+
+
+def _fail(line: str, code: int) -> None:
+    typer.echo(f"error: {' '.join(line.split())}", err=True)
+    raise typer.Exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"frazil {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def frazil(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Train, sample and evaluate all-atom diffusion models of molecular structures.
+
+    Example: frazil train --data 1as5.cif.gz --out run --max-minutes 3
+    """
+
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Settings; flags override them.")]
+
+
+@app.command(epilog="Example: frazil train --data structures/ --out run --max-minutes 60 --val-fraction 0.1")
+@_one_line_errors
+def train(
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", metavar="PATH...", help="Structure files and folders of them.")
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="PATH", hidden=True, show_default=False)] = None,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: weights, state, log, plot.")] = ...,  # type: ignore[assignment]
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Model: mini (the default) or boltz2.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="Stop after M minutes, save included.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(metavar="N", help="Stop after N steps.")] = None,
+    crop_tokens: Annotated[int | None, typer.Option(metavar="N", help="Crop larger structures to N tokens.")] = None,
+    val_data: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Held-out structures (may be repeated).")
+    ] = None,
+    val_fraction: Annotated[float | None, typer.Option(metavar="F", help="Hold out this part of the data.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same run.")] = None,
+    devices: Annotated[int | None, typer.Option(metavar="N", help="Devices that train together.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Train a model on structures; Ctrl-C ends the run with a whole checkpoint."""
+    from frazil.config import load_config, train_settings
+    from frazil.errors import InputError
+    from frazil.trainer import read_run
+    from frazil.trainer import train as run
+
+    paths = [*(data or []), *(more or [])]
+    flags = {
+        "max_minutes": max_minutes,
+        "max_steps": max_steps,
+        "crop_tokens": crop_tokens,
+        "seed": seed,
+        "devices": devices,
+    }
+    stored = read_run(out) if resume else None
+    settings = train_settings(load_config(config), flags, preset=preset, base=stored.settings if stored else None)
+    if stored:
+        paths = paths or list(stored.paths)
+        val_data = val_data or list(stored.val_paths)
+        val_fraction = stored.val_fraction if val_fraction is None else val_fraction
+    if not paths:
+        raise InputError("--data is missing: give structure files or folders")
+    result = run(paths, out, settings, val_data=val_data or [], val_fraction=val_fraction or 0.0, resume=resume)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
+@app.command(epilog="Example: frazil sample 1as5.cif.gz --checkpoint run --out samples --num-samples 8")
+@_one_line_errors
+def sample(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Structure file, SDF, SMILES, CCD code, FASTA or YAML.")
+    ],
+    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Folder of `frazil train`, or its weights.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the samples, one inside it per input.")],
+    num_samples: Annotated[int | None, typer.Option(metavar="N", help="Samples of each input (5).")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the sampler (200).")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same samples (0).")] = None,
+    max_parallel_samples: Annotated[int | None, typer.Option(metavar="N", help="Most samples at once.")] = None,
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Start from this structure, not noise.")] = None,
+    start_sigma: Annotated[float | None, typer.Option(metavar="S", help="Noise put on it, angstrom.")] = None,
+    trajectory: Annotated[int | None, typer.Option(metavar="K", help="Write every K-th step as well.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in DIR.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Draw structures from a trained model."""
+    from rich.console import Console
+
+    from frazil.config import load_config, predict_settings
+    from frazil.predictor import predict
+
+    flags = {
+        "num_samples": num_samples,
+        "steps": steps,
+        "seed": seed,
+        "max_parallel_samples": max_parallel_samples,
+        "start": start,
+        "start_sigma": start_sigma,
+        "trajectory": trajectory,
+        "overwrite": overwrite,
+    }
+    predict(inputs, checkpoint, out, predict_settings(load_config(config), flags), console=Console(stderr=True))
+
+
+@app.command(epilog="Example: frazil evaluate samples/1as5 --reference 1as5.cif.gz")
+@_one_line_errors
+def evaluate(
+    samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Folder of samples, or one structure file.")],
+    reference: Annotated[Path, typer.Option(metavar="FILE", help="True structure; every model in it counts.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where evaluation.json and .csv go (beside the samples).")
+    ] = None,
+) -> None:
+    """Compare samples with a reference: RMSD, lDDT, clashes, chirality; as table, JSON and CSV."""
+    from rich.console import Console
+
+    from frazil.evaluator import evaluate as run
+
+    report = run(samples, reference, out)
+    Console().print(report.table())
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="frazil")

@@ -1,0 +1,131 @@
+"""The run: plan, load, draw, write; one input after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from frazil.checkpoint import load_model
+from frazil.denoiser import StructureModel
+from frazil.errors import InputError
+from frazil.predictor.drawing import Drawn, draw
+from frazil.predictor.output import write_samples
+from frazil.predictor.progress import StepProgress, teller
+from frazil.predictor.requests import Request, plan, unseen_entities
+from frazil.predictor.settings import PredictSettings
+
+
+@dataclass(frozen=True)
+class PredictionSummary:
+    """What was made of one input."""
+
+    name: str
+    """Name of the input, and of its folder."""
+    folder: Path
+    """Where the files are."""
+    files: tuple[str, ...]
+    """Their names, `samples.json` last."""
+    num_samples: int
+    """Samples drawn."""
+    num_finite: int
+    """Samples that are finite, and so written."""
+    samples_at_once: int
+    """Most samples in one call of the network."""
+    halvings: int
+    """How often memory ran out, so that fewer were drawn at once."""
+    seconds: float
+    """Wall time."""
+
+    def text(self) -> str:
+        """One line for a person."""
+        lost = self.num_samples - self.num_finite
+        broken = f", {lost} not finite and not written" if lost else ""
+        tight = f", {self.samples_at_once} at once for want of memory" if self.halvings else ""
+        return f"{self.name}: {self.num_samples} samples{broken}{tight} in {self.folder} ({self.seconds:.1f} s)"
+
+
+def predict(
+    inputs: Sequence[str | Path],
+    checkpoint: str | Path,
+    out: str | Path,
+    settings: PredictSettings | None = None,
+    *,
+    console: Console | None = None,
+) -> list[PredictionSummary]:
+    """Draw samples of every input and write them to `out/<name>/`.
+
+    A complex gets `sample_<k>.cif` each, a lone ligand one `samples.sdf`; both get `samples.json`, one object a sample.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        Structure files, SDF, SMILES, CCD codes, FASTA or YAML.
+    checkpoint : str or Path
+        RUN folder of `frazil train`, or its file of weights.
+    out : str or Path
+        Folder of the results.
+    settings : PredictSettings, optional
+        Five samples of 200 steps by default.
+    console : rich.console.Console, optional
+        Where progress, warnings and a line for each input go; silent without.
+
+    Returns
+    -------
+    list of PredictionSummary
+        One for each input.
+
+    Raises
+    ------
+    FrazilError
+        If an input, the checkpoint or the output folder cannot be used (`InputError`), or memory does not suffice.
+    """
+    settings = settings or PredictSettings()
+    say = teller(console)
+    requests = plan(inputs, Path(out), settings, say)
+    model, record = load_model(checkpoint)
+    unseen_entities(requests, record, Path(checkpoint), say)
+    return run(_placed(model, settings), requests, settings, console=console)
+
+
+def run(
+    model: StructureModel, requests: Sequence[Request], settings: PredictSettings, *, console: Console | None = None
+) -> list[PredictionSummary]:
+    """Draw and write what was planned, with a model that is at hand; see `predict`."""
+    summaries = []
+    with StepProgress(console, len(requests)) as progress:
+        for request in requests:
+            progress.begin(request.name)
+            began = time.monotonic()
+            drawn = draw(model, request, settings, progress.step)
+            files = write_samples(request, drawn, settings)
+            summaries.append(_summary(request, drawn, files, time.monotonic() - began))
+            progress.say(summaries[-1].text())
+    return summaries
+
+
+def _summary(request: Request, drawn: Drawn, files: tuple[str, ...], seconds: float) -> PredictionSummary:
+    return PredictionSummary(
+        name=request.name,
+        folder=request.folder,
+        files=files,
+        num_samples=len(drawn.finite),
+        num_finite=int(drawn.finite.sum()),
+        samples_at_once=drawn.samples_at_once,
+        halvings=drawn.halvings,
+        seconds=seconds,
+    )
+
+
+def _placed(model: StructureModel, settings: PredictSettings) -> StructureModel:
+    """The model on the device that was asked for."""
+    if settings.device is None:
+        return model
+    try:
+        return model.to(settings.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {settings.device}: cannot be used ({reason}); leave it out for the CPU") from error

@@ -1,0 +1,128 @@
+"""What is to be predicted and where it goes; everything that can be refused is refused here, before any computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frazil.checkpoint import RunRecord, entities_of
+from frazil.data import read, read_all
+from frazil.data.correspondence import correspondence
+from frazil.data.structure import Structure
+from frazil.errors import InputError
+from frazil.predictor.settings import PredictSettings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One input."""
+
+    name: str
+    """Unique in the run; with the seed it decides the random numbers."""
+    structure: Structure
+    """The molecules."""
+    folder: Path
+    """Where the results go."""
+    start: NDArray[np.float32] | None = None
+    """[A, 3] coordinates to start from, angstrom, NaN where unresolved."""
+
+
+def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say: Say) -> list[Request]:
+    """Read the inputs and give each a name and a folder.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        Structure files, SDF, SMILES, CCD codes, FASTA or YAML.
+    out : Path
+        Folder of the run; every input gets a subfolder.
+    settings : PredictSettings
+        Seed, start and whether earlier results may be replaced.
+    say : callable
+        Told of names that had to be changed.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read, there is none, the start does not fit, or there are earlier results.
+    """
+    if not inputs:
+        raise InputError("no input given: name a structure file, SDF, SMILES, CCD code, FASTA or YAML")
+    structures = [one for source in inputs for one in read_all([source], seed=settings.seed)]
+    start = None if settings.start is None else _start_structure(settings.start, settings.seed)
+    requests = [
+        Request(name, structure, out / name, None if start is None else _start_of(structure, start))
+        for name, structure in zip(_unique(structures, say), structures, strict=True)
+    ]
+    for request in requests:
+        _refuse_earlier(request.folder, settings.overwrite)
+    return requests
+
+
+def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: Path, say: Say) -> None:
+    """Refuse molecules that a run trained on one molecule has not seen; warn where it was trained on several.
+
+    Raises
+    ------
+    InputError
+        If the run saw a single entity and an input holds another.
+    """
+    for request in requests:
+        chains = request.structure.chains
+        asked = entities_of((chain.mol_type, chain.sequence, chain.label) for chain in chains)
+        unseen = [name for name in asked if name not in record.entities]
+        if not unseen or not record.entities:
+            continue
+        if len(record.entities) == 1:
+            raise InputError(
+                f"{request.structure.source}: {_short(unseen[0])} is not what {checkpoint} was trained on "
+                f"({_short(record.entities[0])}); give that molecule, or train on this one"
+            )
+        say(f"warning: {request.name}: {checkpoint} was not trained on {_short(unseen[0])}; expect little of it")
+
+
+def _unique(structures: Sequence[Structure], say: Say) -> list[str]:
+    """Names of the structures, a number appended to those that are taken."""
+    names: list[str] = []
+    for structure in structures:
+        name, count = structure.name, 1
+        while name in names:
+            count += 1
+            name = f"{structure.name}_{count}"
+        if name != structure.name:
+            say(f"warning: a second input named {structure.name} ({structure.source}) is called {name}")
+        names.append(name)
+    return names
+
+
+def _refuse_earlier(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file where a folder is to be made; choose another --out")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds earlier results; choose another --out, or replace them with --overwrite")
+
+
+def _start_structure(path: Path, seed: int) -> Structure:
+    start = read(path, seed=seed)
+    if not start.has_coords:
+        raise InputError(f"{path}: no coordinates to start from; give a structure file")
+    return start
+
+
+def _start_of(structure: Structure, start: Structure) -> NDArray[np.float32]:
+    """Coordinates of the start's first model in the atom order of `structure`, NaN where it has none."""
+    partner = correspondence(start, structure)
+    coords = np.where((partner >= 0)[:, None], start.coords[0][partner], np.nan).astype(np.float32)
+    if not np.isfinite(coords).any():
+        raise InputError(f"{start.source}: no atom in common with {structure.source}; start from the same molecule")
+    return coords
+
+
+def _short(entity: str, most: int = 60) -> str:
+    return entity if len(entity) <= most else f"{entity[: most - 3]}..."

@@ -1,0 +1,112 @@
+"""The structures of a run: read, tokenised once, divided into those to train on and those held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from rich.console import Console
+
+from frazil.checkpoint import entities_of
+from frazil.data import Structure, featurize, read_all
+from frazil.errors import InputError
+from frazil.features import Features
+from frazil.sampler import stable_seed
+from frazil.trainer.settings import TrainSettings
+from frazil.trainer.validation import held_out
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run trains on and how it is judged."""
+
+    features: tuple[Features, ...]
+    """One structure each, whole and unpadded."""
+    held_out: tuple[tuple[str, Features], ...]
+    """Name and features of the structures to validate on."""
+    entities: tuple[str, ...]
+    """Distinct molecules in the training set."""
+    fingerprints: tuple[tuple[str, str], ...]
+    """Name and digest of the content of each training structure."""
+    notes: tuple[str, ...]
+    """Lines for a person."""
+    paths: tuple[Path, ...]
+    """Where the training data came from."""
+    val_paths: tuple[Path, ...]
+    """Where the held-out data came from, if they are files of their own."""
+    val_fraction: float
+    """Part of the data held out."""
+
+
+def load_dataset(
+    data: Sequence[Path], val_data: Sequence[Path], val_fraction: float, settings: TrainSettings, console: Console
+) -> Dataset:
+    """Read and divide the data of a run.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, no atom of it all is resolved, or nothing is left to train on.
+    """
+    if not 0 <= val_fraction < 1:
+        raise InputError(f"--val-fraction {val_fraction} is out of range: give at least 0 and below 1")
+    if val_data and val_fraction:
+        raise InputError("--val-data and --val-fraction exclude each other: give one of them")
+    with console.status("reading structures"):
+        structures = read_all(data)
+        judged = read_all(val_data) if val_data else []
+    usable = [structure for structure in structures if structure.has_coords]
+    if not usable:
+        raise InputError(f"{_names(data)}: no atom with coordinates to train on; give structures with resolved atoms")
+    if val_data and not any(structure.has_coords for structure in judged):
+        raise InputError(f"{_names(val_data)}: no atom with coordinates to validate on; give other --val-data")
+    notes = [f"training on {len(usable)} structure(s), {sum(s.coords.shape[0] for s in usable)} model(s)"]
+    if len(usable) < len(structures):
+        notes.append(f"{len(structures) - len(usable)} structure(s) without coordinates are left out")
+    kept, judged, note = divide(usable, [s for s in judged if s.has_coords], val_fraction, settings.seed)
+    features = tuple(featurize(structure) for structure in kept)
+    return Dataset(
+        features=features,
+        held_out=tuple((s.name, held_out(featurize(s), s.name, settings)) for s in judged),
+        entities=entities_of((c.mol_type, c.sequence, c.label) for s in kept for c in s.chains),
+        fingerprints=tuple((s.name, fingerprint(f)) for s, f in zip(kept, features, strict=True)),
+        notes=(*notes, note),
+        paths=tuple(data),
+        val_paths=tuple(val_data),
+        val_fraction=val_fraction,
+    )
+
+
+def divide(
+    structures: Sequence[Structure], judged: Sequence[Structure], fraction: float, seed: int
+) -> tuple[list[Structure], list[Structure], str]:
+    """Structures to train on, structures to validate on, and a line that says so."""
+    if judged:
+        return list(structures), list(judged), f"validation on {len(judged)} structure(s) of their own"
+    if fraction:
+        if len(structures) < 2:
+            raise InputError("--val-fraction needs at least two structures; a single one validates on itself")
+        count = min(len(structures) - 1, max(1, round(fraction * len(structures))))
+        shuffled = sorted(range(len(structures)), key=lambda i: stable_seed(seed, "division", structures[i].name, i))
+        chosen = set(shuffled[:count])
+        kept = [s for i, s in enumerate(structures) if i not in chosen]
+        return kept, [structures[i] for i in sorted(chosen)], f"validation on {count} structure(s) held out"
+    if len(structures) == 1:
+        return list(structures), list(structures), "validation on the training structure itself: nothing is held out"
+    return list(structures), [], "no validation: give --val-data or --val-fraction"
+
+
+def fingerprint(features: Features) -> str:
+    """Digest of everything that training sees of a structure."""
+    digest = hashlib.blake2b(digest_size=16)
+    for field in fields(features):
+        tensor = getattr(features, field.name)
+        digest.update(f"{field.name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(str(path) for path in paths)

@@ -1,0 +1,170 @@
+"""One optimiser step: the Lightning module around a `StructureModel`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch.utils.data import DataLoader
+
+from frazil.checkpoint import EMA
+from frazil.denoiser import StructureModel
+from frazil.features import Features
+from frazil.loss import AtomWeights, DiffusionLoss, SmoothLDDT, TrainingNoise, diffusion_loss
+from frazil.noise import LogNormalSigma
+from frazil.trainer.batches import Place, StepBatches
+from frazil.trainer.schedule import LearningRate
+from frazil.trainer.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Numbers of one optimiser step."""
+
+    loss: float
+    mse: float
+    smooth_lddt: float
+    grad_norm: float
+    lr: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step could be taken."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+class TrainingModule(LightningModule):
+    """Computes loss and gradient, takes the step, follows it with the running mean.
+
+    A Lightning batch is one whole optimiser step (a tuple of micro-batches), so every count is a count of steps.
+    Optimisation is manual: that is where accumulation, clipping and the skipping of non-finite steps live.
+
+    Parameters
+    ----------
+    model : StructureModel
+        The model to train.
+    structures : sequence of Features
+        One structure each, unpadded.
+    settings : TrainSettings
+        Choices of the run.
+    """
+
+    def __init__(self, model: StructureModel, structures: Sequence[Features], settings: TrainSettings) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.settings = settings
+        self.steps = 0
+        """Finished steps, skipped ones included."""
+        self.skipped = 0
+        """Steps left out because something was not finite."""
+        self.elapsed = 0.0
+        """Seconds of training at the last checkpoint."""
+        self.rate = LearningRate(settings.learning_rate, settings.warmup_steps, settings.decay_fraction)
+        self.last: StepResult | None = None
+        """Numbers of the latest step."""
+        self.ema: EMA | None = None
+        self._structures = structures
+        self._recipe = TrainingNoise(
+            copies=settings.copies,
+            law=LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data),
+            shared_sigma=settings.synchronize_sigmas,
+        )
+        self._weights = AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight)
+        self._smooth_lddt = SmoothLDDT() if settings.smooth_lddt else None
+        self._ema_state: dict[str, Any] | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, in one fused kernel."""
+        chosen = self.settings
+        self._trained = [p for p in self.model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._trained, lr=chosen.learning_rate, betas=(chosen.beta1, chosen.beta2),
+            weight_decay=chosen.weight_decay, fused=True,
+        )  # fmt: skip
+        return self._optimizer
+
+    def train_dataloader(self) -> DataLoader[tuple[Features, ...]]:
+        """Batches from the present step on."""
+        batches = StepBatches(
+            self._structures, self.settings, first_step=self.steps, rank=self.global_rank,
+            world_size=self.trainer.world_size,
+        )  # fmt: skip
+        # a generator of its own: the loader would draw a seed from the global one
+        return DataLoader(batches, batch_size=None, num_workers=self.settings.num_workers, generator=torch.Generator())
+
+    def transfer_batch_to_device(
+        self, batch: tuple[Features, ...], device: torch.device, dataloader_idx: int
+    ) -> tuple[Features, ...]:
+        """Move the features; Lightning itself cannot rebuild frozen records."""
+        return batch if device.type == "cpu" else tuple(features.to(device) for features in batch)
+
+    def on_train_start(self) -> None:
+        """Begin the running mean, where the weights have reached their device."""
+        self.ema = EMA(self.model, self.settings.ema_decay)
+        if self._ema_state is not None:
+            self.ema.load_state(self._ema_state)
+            self._ema_state = None
+
+    def training_step(self, batch: tuple[Features, ...], batch_idx: int) -> None:
+        """One optimiser step."""
+        assert self.ema is not None
+        lr = self.rate.at(self.steps)
+        total = torch.zeros(4, device=self.device)
+        for micro, features in enumerate(batch):
+            place = Place(self.settings.seed, self.steps, self.global_rank, micro)
+            terms = self._terms(features, place)
+            self.manual_backward(terms.total / len(batch))
+            total[:3] += torch.stack([terms.total, terms.mse, terms.smooth_lddt]).detach() / len(batch)
+        total[3] = torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+        if self.trainer.world_size > 1:
+            # one process's NaN makes the mean NaN, so all agree to skip
+            total = self.trainer.strategy.reduce(total, reduce_op="mean")
+        loss, mse, smooth_lddt, grad_norm = total.tolist()
+        self.last = StepResult(loss, mse, smooth_lddt, grad_norm, lr)
+        if self.last.finite:
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            self._optimizer.step()
+            self.ema.update()
+        else:
+            self.skipped += 1
+        self._optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+
+    def _terms(self, features: Features, place: Place) -> DiffusionLoss:
+        """Loss of one micro-batch; the trunk runs once for all copies."""
+        prepared = self.model.prepare(features)
+        copies = self._recipe.draw(prepared, place.generator("noise"))
+        conditioning = self.model.condition(prepared)
+        denoised = self.model.denoiser(copies.noisy, copies.sigma, conditioning)
+        return diffusion_loss(
+            denoised, copies.target, copies.sigma, prepared, copies.resolved,
+            preconditioning=self.model.denoiser.preconditioning, weights=self._weights,
+            smooth_lddt=self._smooth_lddt, truth=copies.truth, plddt_threshold=self.settings.plddt_threshold,
+        )  # fmt: skip
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of."""
+        assert self.ema is not None
+        checkpoint["frazil"] = {
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "elapsed": self.elapsed,
+            "rate": asdict(self.rate),
+            "budget": (self.settings.max_minutes, self.settings.max_steps),
+            "ema": self.ema.state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        state = checkpoint["frazil"]
+        self.steps, self.skipped, self.elapsed = state["steps"], state["skipped"], state["elapsed"]
+        self.rate = LearningRate(**state["rate"])
+        if state["budget"] != (self.settings.max_minutes, self.settings.max_steps):
+            self.rate = self.rate.renew()
+        self._ema_state = state["ema"]
