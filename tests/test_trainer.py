@@ -408,6 +408,57 @@ def test_a_time_limit_is_kept_and_counts_over_sessions(data: Path, tmp_path: Pat
     assert longer.steps > again.steps
 
 
+def test_a_run_too_short_for_a_step_takes_one(data: Path, tmp_path: Path) -> None:
+    result = run_quietly(data, tmp_path / "run", tiny_settings(max_steps=None, max_minutes=1e-6))
+    assert (result.steps, result.stopped) == (1, "time")
+    assert load_model(tmp_path / "run")[1].steps == 1
+
+
+def test_an_error_takes_the_bar_away(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+    monkeypatch.setattr(Reporter, "stop", lambda self: stopped.append(True))
+    monkeypatch.setattr(TrainingModule, "_terms", lambda *anything: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_quietly(data, tmp_path / "run", tiny_settings())
+    assert stopped
+
+
+def test_a_second_interrupt_ends_the_run_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = TrainingModule.training_step
+
+    def interrupted(self, batch, batch_idx):
+        honest(self, batch, batch_idx)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_quietly(data, tmp_path / "run", tiny_settings())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+from tiny_run import run_quietly, tiny_settings
+settings = tiny_settings(devices=2, max_steps=int(sys.argv[3]), decay_fraction=0.0)
+run_quietly(Path(sys.argv[1]), Path(sys.argv[2]), settings, resume=sys.argv[4] == "resume")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_resume(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    paths = [str(Path(__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    for out, steps, resume in (("one", 6, "new"), ("two", 4, "new"), ("two", 6, "resume")):
+        words = [sys.executable, str(script), str(folder), str(tmp_path / out), str(steps), resume]
+        subprocess.run(words, env=environment, check=True, timeout=120)
+    assert len(read_rows(tmp_path / "one" / "log.csv")) == 6
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
 # --- log, plot, progress, validation -------------------------------------------------------------------------------
 
 

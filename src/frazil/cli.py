@@ -78,9 +78,7 @@ def train(
     more: Annotated[list[Path] | None, typer.Argument(metavar="PATH", hidden=True, show_default=False)] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: weights, state, log, plot.")] = ...,  # type: ignore[assignment]
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Model: mini (the default) or boltz2.")] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(metavar="M", help="Stop after M minutes, save included.")
-    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(metavar="M", help="Stop after M minutes, save included.")] = None,
     max_steps: Annotated[int | None, typer.Option(metavar="N", help="Stop after N steps.")] = None,
     crop_tokens: Annotated[int | None, typer.Option(metavar="N", help="Crop larger structures to N tokens.")] = None,
     val_data: Annotated[

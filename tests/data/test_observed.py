@@ -378,6 +378,71 @@ def test_ideal_conformers_are_the_dictionarys():
         assert np.allclose(xyz, truth[name])
 
 
+@pytest.mark.parametrize("smiles", ["C[C@H](N)C(=O)Nc1ccccc1", "CC(=O)[O-].[Na+]", "F/C=C/Cl"])
+def test_a_molecule_outside_the_ccd_survives_writing_and_reading(tmp_path, smiles):
+    from frazil.data.write import write_cif
+
+    before = read(smiles)
+    write_cif(tmp_path / "x.cif", before, before.ref_pos)
+    after = read(tmp_path / "x.cif")
+    assert [(c.chain_id, c.label, c.sequence) for c in before.chains] == [
+        (c.chain_id, c.label, c.sequence) for c in after.chains
+    ]
+    assert before.atoms.atom_name.tolist() == after.atoms.atom_name.tolist()
+    assert before.atoms.charge.tolist() == after.atoms.charge.tolist()
+    assert before.atoms.bonds.as_set() == after.atoms.bonds.as_set()
+    assert np.allclose(after.coords[0], before.ref_pos, atol=1e-3) and np.isfinite(after.ref_pos).all()
+
+
+def test_bonds_in_the_file_define_a_residue_that_is_in_no_dictionary(tmp_path):
+    site = [
+        "label_atom_id",
+        "label_comp_id",
+        "label_asym_id",
+        "label_seq_id",
+        "type_symbol",
+        "Cartn_x",
+        "Cartn_y",
+        "Cartn_z",
+    ]
+    text = "data_x\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in site)
+    text += "".join(f"{name} Q7% A . {name[0]} {k}.4 0 0\n" for k, name in enumerate(["C1", "C2", "O9"]))
+    text += "loop_\n" + "".join(f"_chem_comp_bond.{n}\n" for n in ("comp_id", "atom_id_1", "atom_id_2", "value_order"))
+    (tmp_path / "x.cif").write_text(text + "Q7% C1 C2 sing\nQ7% C2 O9 doub\n")
+    structure = read(tmp_path / "x.cif")
+    assert names_of(structure) == ["C1", "C2", "O9"]
+    assert {tuple(bond) for bond in structure.atoms.bonds.as_array().tolist()} == {(0, 1, 1), (1, 2, 2)}
+    lengths = np.linalg.norm(np.diff(structure.ref_pos, axis=0), axis=1)
+    assert 1.4 < lengths[0] < 1.6 and 1.15 < lengths[1] < 1.3
+
+
+def test_ions_that_nmr_models_number_on_are_one():
+    structure = read(FILES / "1lcd.cif.gz")
+    [sodium] = np.flatnonzero(structure.atoms.element == "NA")
+    assert structure.resolved[:, sodium].all()
+
+
+def test_altlocs_are_the_same_in_all_models(tmp_path):
+    def model(first, second):
+        variants = [("A", first, 1.0), ("B", second, 2.0)]
+        return peptide_lines(["GLY"]) + [
+            atom_line("OXT", "GLY", 1, (x, 0, 0), altloc=a, occupancy=o) for a, o, x in variants
+        ]
+
+    lines = ["MODEL        1", *model(0.7, 0.3), "ENDMDL", "MODEL        2", *model(0.4, 0.6), "ENDMDL"]
+    structure = read(write(tmp_path, lines))
+    assert structure.coords[:, names_of(structure).index("OXT"), 0].tolist() == [1.0, 1.0]
+
+
+def test_numbers_of_unresolved_residues_never_collide(tmp_path):
+    header = "SEQRES   1 A    5  ALA GLY GLY GLY SER"
+    lines = [header, *residue_lines("ALA", 10), *residue_lines("SER", 11, (0, 20, 0))]
+    structure = read(write(tmp_path, lines))
+    numbers = list(zip(structure.atoms.res_id.tolist(), structure.atoms.ins_code.tolist(), strict=True))
+    per_residue = {(int(k), n) for k, n in zip(structure.residue_index, numbers, strict=True)}
+    assert len(per_residue) == 5 and len({n for _, n in per_residue}) == 5
+
+
 FILES_OF_THE_PROJECT = sorted(p for p in SHARED.rglob("*") if p.is_file()) if SHARED.is_dir() else []
 
 

@@ -62,9 +62,9 @@ def featurize(structure: Structure) -> Features:
     Examples
     --------
     >>> from frazil.data import featurize, read
-    >>> features = featurize(read("CCO"))
+    >>> features = featurize(read("CCCO"))
     >>> features.num_tokens, features.token_bonds.tolist()
-    (3, [[[0, 1], [1, 2]]])
+    (4, [[[0, 1], [1, 2], [2, 3]]])
     """
     tokens = _tokenize(structure)
     fields = {**_token_fields(structure, tokens), **_bond_fields(structure, tokens), **_atom_fields(structure, tokens)}

@@ -12,8 +12,8 @@ from rdkit.Chem import rdDepictor, rdDistGeom
 
 from frazil.errors import InputError
 
-MAX_EMBED_ATOMS = 400
-"""Heavy atoms above which a conformer is only drawn flat: distance geometry takes minutes there."""
+MAX_EMBED_ATOMS = 128
+"""Heavy atoms above which a conformer is only drawn flat: distance geometry takes cubic time."""
 
 MAX_MATCHES = 64
 

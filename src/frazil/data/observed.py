@@ -24,8 +24,8 @@ from frazil.data.structure import Structure
 from frazil.data.table import AtomKey, ParsedFile, Polymer, tidy
 from frazil.errors import InputError
 
-DISULFIDE_DISTANCE = 2.5
-"""Angstrom, SG-SG distance below which two cysteines are bonded although no record says so."""
+DISULFIDE_DISTANCES = (1.5, 2.5)
+"""Angstrom, SG-SG distances between which two cysteines are bonded although no record says so."""
 
 _BREAK_DISTANCE = 3.0
 _PROTONATION_NAMES = {
@@ -287,9 +287,10 @@ def _disulfides(atoms: AtomArray, coords: np.ndarray) -> list[tuple[int, int, in
     )
     known = atoms.bonds.as_array()[:, :2]
     bonded = set(known[np.isin(known, sulfurs).all(axis=1)].ravel().tolist())
+    shortest, longest = DISULFIDE_DISTANCES
     points = coords[0][sulfurs]
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    pairs = np.argwhere(np.triu(distances < DISULFIDE_DISTANCE, k=1))
+    pairs = np.argwhere(np.triu((distances > shortest) & (distances < longest), k=1))
     found = []
     for a, b in sorted(pairs.tolist(), key=lambda pair: distances[pair[0], pair[1]]):
         first, second = int(sulfurs[a]), int(sulfurs[b])

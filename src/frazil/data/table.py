@@ -65,7 +65,7 @@ def tidy(atoms: AtomArray) -> AtomArray:
     """Heavy atoms with finite coordinates, no waters, one alternate location a residue, each record once.
 
     Of a residue's alternate locations the one with the highest mean occupancy stays (the first letter among equals),
-    with the atoms that have none; so a residue is never a mix of two.
+    with the atoms that have none; so a residue is never a mix of two, and the same one in all models.
     """
     heavy = ~np.isin(np.char.upper(atoms.element), ("H", "D", "T"))
     wanted = heavy & ~np.isin(atoms.res_name, tuple(WATERS)) & np.isfinite(atoms.coord).all(axis=1)
@@ -73,13 +73,13 @@ def tidy(atoms: AtomArray) -> AtomArray:
     if len(atoms) == 0:
         return atoms
     atoms = atoms[_chosen_altlocs(atoms)]
-    record = group_ids(*_residue_columns(atoms), atoms.res_name, atoms.atom_name)
+    record = group_ids(atoms.model, *_residue_columns(atoms), atoms.res_name, atoms.atom_name)
     first = np.sort(np.unique(record, return_index=True)[1])
     return atoms[first]
 
 
 def _residue_columns(atoms: AtomArray) -> tuple[np.ndarray, ...]:
-    return atoms.model, atoms.molecule, atoms.segment, atoms.chain_id, atoms.res_id, atoms.ins_code
+    return atoms.molecule, atoms.segment, atoms.chain_id, atoms.res_id, atoms.ins_code
 
 
 def _chosen_altlocs(atoms: AtomArray) -> np.ndarray:

@@ -21,7 +21,7 @@ from frazil.trainer.log import CsvLog, LogRow, plot_loss
 from frazil.trainer.module import TrainingModule
 from frazil.trainer.progress import Reporter, Status
 from frazil.trainer.schedule import LearningRate
-from frazil.trainer.validation import Validation, validate
+from frazil.trainer.validation import MOST_STRUCTURES, Validation, validate
 
 STATE_FILE = "last.ckpt"
 LOG_FILE = "log.csv"
@@ -52,7 +52,7 @@ class Conductor(Callback):
     record : RunRecord
         What the weights' file shall remember; steps and time are filled in.
     held_out : sequence of (name, Features)
-        Structures to validate on; may be empty.
+        Structures to validate on, the first eight of them; may be empty.
     reporter : Reporter
         Shows progress.
     started : float
@@ -68,7 +68,8 @@ class Conductor(Callback):
         """Signal that ended it."""
         self.validation: Validation | None = None
         """Latest validation."""
-        self._out, self._record, self._held_out, self._reporter = out, record, held_out, reporter
+        self._out, self._record, self._reporter = out, record, reporter
+        self._held_out = held_out[:MOST_STRUCTURES]
         self._started = started
         self._before = 0.0
         self._first_step, self._first_time, self._latest_speed = 0, 0.0, 0.0
@@ -92,9 +93,11 @@ class Conductor(Callback):
         first = min(FIRST_CHECKPOINT_SECONDS, 60 * module.settings.checkpoint_minutes)
         self._next_checkpoint = self.elapsed + first
         self._next_validation = self.elapsed + 60 * module.settings.validate_minutes
-        self._next_plot = self.elapsed + PLOT_SECONDS
+        self._next_plot = self.elapsed
         self._listen()
-        self.stopped = self._reason_to_stop(module)
+        # a run that just begins takes one step at least, so that there is something to keep
+        reason = self._reason_to_stop(module) if module.steps else ""
+        self.stopped = trainer.strategy.broadcast(reason) if trainer.world_size > 1 else reason
         trainer.should_stop = bool(self.stopped)
 
     def on_train_batch_end(
@@ -123,6 +126,13 @@ class Conductor(Callback):
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Close the log, take the bar away."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """The same when something went wrong."""
+        self._close()
+
+    def _close(self) -> None:
         if self._log is not None:
             self._log.close()
         self._reporter.stop()
@@ -215,7 +225,8 @@ class Conductor(Callback):
         )
 
     def _status(self, module: TrainingModule) -> Status:
-        settings, speed, elapsed = module.settings, self._speed(), self.elapsed
+        settings, elapsed = module.settings, self.elapsed
+        speed = self._speed() or self._mean_speed(module)
         left, shares = [], []
         if settings.max_minutes is not None:
             left.append(60 * settings.max_minutes - elapsed)

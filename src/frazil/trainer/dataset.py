@@ -73,8 +73,8 @@ def load_dataset(
         entities=entities_of((c.mol_type, c.sequence, c.label) for s in kept for c in s.chains),
         fingerprints=tuple((s.name, fingerprint(f)) for s, f in zip(kept, features, strict=True)),
         notes=(*notes, note),
-        paths=tuple(data),
-        val_paths=tuple(val_data),
+        paths=tuple(path.absolute() for path in data),
+        val_paths=tuple(path.absolute() for path in val_data),
         val_fraction=val_fraction,
     )
 

@@ -16,7 +16,7 @@ class LearningRate:
 
     Examples
     --------
-    >>> rate = LearningRate(peak=1.0, warmup_steps=10, decay_fraction=0.5)
+    >>> rate = LearningRate(peak=1.0, warmup_steps=9, decay_fraction=0.5)
     >>> rate.at(4), rate.at(200)
     (0.5, 1.0)
     >>> rate = rate.begin(step=99, elapsed=0.0, max_steps=200).begin(100, 0.0, max_steps=200)

@@ -42,7 +42,7 @@ class TrainSettings:
     """Batches whose gradients are summed into one optimiser step."""
     learning_rate: float = 1e-3
     """Rate of AdamW after the warm-up."""
-    warmup_steps: int = 100
+    warmup_steps: int = 30
     """Steps over which the rate rises linearly from zero."""
     decay_fraction: float = 0.5
     """Last part of the budget over which the rate falls linearly to zero; 0 keeps it constant."""
@@ -92,6 +92,7 @@ class TrainSettings:
             _check(name, getattr(self, name), lambda value: value > 0, "above 0")
         for name in _NOT_NEGATIVE:
             _check(name, getattr(self, name), lambda value: value >= 0, "0 or more")
+        _check("sigma_mean", self.sigma_mean, lambda value: True, "that is a number")
         for name in ("decay_fraction", "ema_decay", "beta1", "beta2"):
             _check(name, getattr(self, name), lambda value: 0 <= value < 1, "at least 0 and below 1")
 

@@ -64,7 +64,7 @@ def validate(
     model : StructureModel
         Carries the weights to judge.
     structures : sequence of (name, Features)
-        From `held_out`; the first eight count.
+        From `held_out`.
     settings : TrainSettings
         `val_samples`, `val_steps`, `seed`.
     device : torch.device
@@ -73,8 +73,7 @@ def validate(
     sampler = Sampler(KarrasSchedule(sigma_data=model.config.sigma_data), max_parallel_samples=settings.copies)
     model.eval()
     scores = []
-    chosen = structures[:MOST_STRUCTURES]
-    for name, features in chosen:
+    for name, features in structures:
         prepared = model.prepare(features).to(device)
         denoise = model.denoiser.bind(model.condition(prepared))
         noise = PerSampleNoise(settings.seed, [name])
@@ -82,10 +81,10 @@ def validate(
         truth = _models(prepared)
         scores += [_score(sample, truth) for sample in drawn.coords[0].cpu() if bool(torch.isfinite(sample).all())]
     model.train()
-    asked = len(chosen) * settings.val_samples
+    asked = len(structures) * settings.val_samples
     distances, similarities = zip(*scores, strict=True) if scores else ((np.nan,), (np.nan,))
     return Validation(
-        len(chosen), asked, statistics.median(distances), statistics.median(similarities), asked - len(scores)
+        len(structures), asked, statistics.median(distances), statistics.median(similarities), asked - len(scores)
     )
 
 
