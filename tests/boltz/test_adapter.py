@@ -75,9 +75,7 @@ def test_steering_is_refused_by_name(name: str) -> None:
     structure, conditioning = convert(*reference_modules(SMALL))
     batch = random_batch(SMALL, [9])
     with torch.no_grad(), pytest.raises(NotImplementedError, match=name):
-        structure.sample(
-            batch.feats["atom_pad_mask"], steering_args={name: True}, **inputs(batch, conditioning, 1)
-        )
+        structure.sample(batch.feats["atom_pad_mask"], steering_args={name: True}, **inputs(batch, conditioning, 1))
 
 
 def test_contacts_are_refused_and_unknown_arguments_named() -> None:
@@ -91,9 +89,7 @@ def test_contacts_are_refused_and_unknown_arguments_named() -> None:
             **inputs(batch, conditioning, 1),
         )
     with torch.no_grad(), pytest.raises(ValueError, match="fk_lamda"):
-        structure.sample(
-            batch.feats["atom_pad_mask"], steering_args={"fk_lamda": 1}, **inputs(batch, conditioning, 1)
-        )
+        structure.sample(batch.feats["atom_pad_mask"], steering_args={"fk_lamda": 1}, **inputs(batch, conditioning, 1))
 
 
 def test_another_precision_is_not_implemented() -> None:

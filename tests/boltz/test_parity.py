@@ -27,10 +27,19 @@ OPTIONS = {
 COORDS_RMS = 15.0
 
 
+def worst(theirs: Tensor, ours: Tensor, batch: Batch) -> float:
+    """Largest deviation of an existing atom, angstrom, of [B * S, A, 3].
+
+    Absent atoms in a window of absent atoms are left out: their softmax runs over logits rounded at -1e6, to 0.06.
+    """
+    present = batch.feats["atom_pad_mask"].bool().repeat_interleave(len(ours) // len(batch.s_trunk), 0)
+    return float((theirs - ours).abs()[present].max())
+
+
 def denoise_both(
     sizes: dict[str, Any], tokens: list[int], samples: int, padded: bool, options: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
-    """Denoised [B * S, A, 3] of the reference and ours."""
+) -> float:
+    """Largest deviation of denoised coordinates between the reference and ours, angstrom."""
     theirs, their_conditioning = reference_modules(sizes, **options)
     ours, our_conditioning = convert(theirs, their_conditioning)
     batch = random_batch(sizes, tokens, padded=padded, window=options.get("atoms_per_window_queries", 32))
@@ -40,7 +49,7 @@ def denoise_both(
     with torch.no_grad():
         for module, conditioning in ((theirs, their_conditioning), (ours, our_conditioning)):
             results.append(module.preconditioned_network_forward(coords, sigma, inputs(batch, conditioning, samples)))
-    return results[0], results[1]
+    return worst(*results, batch)
 
 
 def noisy_coords(batch: Batch, samples: int) -> Tensor:
@@ -62,21 +71,18 @@ def inputs(batch: Batch, conditioning: nn.Module, samples: int) -> dict[str, Any
 @pytest.mark.parametrize("padded", [True, False], ids=["padded", "unpadded"])
 @pytest.mark.parametrize(("tokens", "samples"), [([9], 1), ([14, 9], 3), ([7, 16, 11], 5)], ids=["1x1", "2x3", "3x5"])
 def test_denoised_coordinates_are_the_references(tokens: list[int], samples: int, padded: bool) -> None:
-    theirs, ours = denoise_both(SMALL, tokens, samples, padded, {})
-    assert (theirs - ours).abs().max() < 2e-4
+    assert denoise_both(SMALL, tokens, samples, padded, {}) < 2e-4
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_of_the_network_is_the_references(name: str) -> None:
-    theirs, ours = denoise_both(SMALL, [14, 9], 2, True, OPTIONS[name])
-    assert (theirs - ours).abs().max() < 2e-4
+    assert denoise_both(SMALL, [14, 9], 2, True, OPTIONS[name]) < 2e-4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tokens", "samples", "padded"), [([40], 5, False), ([24, 40, 31], 2, True)])
 def test_full_size_denoised_coordinates_are_the_references(tokens: list[int], samples: int, padded: bool) -> None:
-    theirs, ours = denoise_both(FULL, tokens, samples, padded, {})
-    assert (theirs - ours).abs().max() < 2e-4
+    assert denoise_both(FULL, tokens, samples, padded, {}) < 2e-4
 
 
 def test_conditioning_gives_the_references_six_values() -> None:
@@ -113,9 +119,7 @@ def training_step(
 
 def named_gradients(module: nn.Module, conditioning: nn.Module) -> dict[str, Tensor]:
     ours = hasattr(conditioning, "network")
-    score = {
-        reference_name(n, SCORE_NAMES) if ours else n: p.grad for n, p in module.score_model.named_parameters()
-    }
+    score = {reference_name(n, SCORE_NAMES) if ours else n: p.grad for n, p in module.score_model.named_parameters()}
     parts = conditioning.network if ours else conditioning
     pairs = {reference_name(n, CONDITIONING_NAMES) if ours else n: p.grad for n, p in parts.named_parameters()}
     return {n: g for n, g in (score | pairs).items() if g is not None}
@@ -179,7 +183,7 @@ def sample_both(
 def test_twenty_steps_give_the_references_sample(padded: bool, align: bool) -> None:
     batch = random_batch(SMALL, [14, 9], padded=padded)
     theirs, ours = sample_both(SMALL, batch, 20, 3, {"alignment_reverse_diff": align})
-    assert (theirs - ours).abs().max() < 2e-3
+    assert worst(theirs, ours, batch) < 2e-3
 
 
 def test_contact_guidance_without_contacts_has_no_effect() -> None:
@@ -190,7 +194,7 @@ def test_contact_guidance_without_contacts_has_no_effect() -> None:
     batch.feats["contact_negation_mask"] = torch.zeros(1, 0, dtype=torch.bool)
     guided = sample_both(SMALL, batch, 5, 2, {}, steering_args={"contact_guidance_update": True})
     plain = sample_both(SMALL, batch, 5, 2, {}, steering_args=None)
-    assert (guided[0] - guided[1]).abs().max() < 2e-3
+    assert worst(*guided, batch) < 2e-3
     assert torch.equal(guided[1], plain[1])
 
 
@@ -200,14 +204,14 @@ def test_two_hundred_steps_give_the_references_sample(max_parallel_samples: int 
     batch = random_batch(SMALL, [14, 9])
     options = {"alignment_reverse_diff": True, "sigma_min": 1e-4}
     theirs, ours = sample_both(SMALL, batch, 200, 3, options, max_parallel_samples=max_parallel_samples)
-    assert (theirs - ours).abs().max() < 1e-2
+    assert worst(theirs, ours, batch) < 1e-2
 
 
 @pytest.mark.slow
 def test_full_size_sample_is_the_references() -> None:
     batch = random_batch(FULL, [16], padded=False)
     theirs, ours = sample_both(FULL, batch, 20, 2, {"alignment_reverse_diff": True})
-    assert (theirs - ours).abs().max() < 2e-3
+    assert worst(theirs, ours, batch) < 2e-3
 
 
 def test_random_step_scale_is_drawn_as_the_reference_draws_it() -> None:
@@ -224,5 +228,4 @@ def test_random_step_scale_is_drawn_as_the_reference_draws_it() -> None:
             kwargs = inputs(batch, conditioning, 2)
             torch.manual_seed(3)
             results.append(module.sample(batch.feats["atom_pad_mask"], num_sampling_steps=5, **kwargs))
-    difference = results[0]["sample_atom_coords"] - results[1]["sample_atom_coords"]
-    assert difference.abs().max() < 2e-3
+    assert worst(results[0]["sample_atom_coords"], results[1]["sample_atom_coords"], batch) < 2e-3

@@ -118,12 +118,11 @@ class PairBiasAttention(nn.Module):
         layout : SequenceLayout
             Cuts L into K blocks of W queries and H keys.
         """
-        width = a.shape[-1] // self.heads
-        # scaling the queries, not the far larger logits
-        q = self._split(layout.queries(self.query(a) / math.sqrt(width)))
+        q = self._split(layout.queries(self.query(a)))
         k = self._split(layout.keys(self.key(a)))
         v = self._split(layout.keys(self.value(a)))
-        logits = torch.matmul(q, k.transpose(-1, -2))
+        # the reference's order: where every key is absent, its rounding at -1e6 decides, and moves the centre of a sample
+        logits = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
         weights = torch.softmax(logits + bias[:, None] + key_bias[:, None], dim=-1)
         attended = layout.merge(torch.matmul(weights, v).transpose(-2, -3).flatten(-2))
         return self.out(torch.sigmoid(self.gate(a)) * attended)

@@ -40,7 +40,7 @@ class TrainSettings:
     """Structures per step and device, before accumulation."""
     accumulate: int = 1
     """Batches whose gradients are summed into one optimiser step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Rate of AdamW after the warm-up."""
     warmup_steps: int = 30
     """Steps over which the rate rises linearly from zero."""
