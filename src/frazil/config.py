@@ -1,6 +1,6 @@
 """Strict TOML -> settings: a misspelt key or a wrong type is refused by name, never ignored.
 
-Sections: [model] (`preset`, `sigma_data`), [model.network], [model.trunk], [train], [sample]. Flags of the command
+Sections: [model] (`preset`, `sigma_data`, `coordinate_augmentation`), [model.network], [model.trunk], [train], [sample]. Flags of the command
 line come on top of the file, the file on top of the preset.
 """
 
@@ -22,7 +22,7 @@ from frazil.trainer import TrainSettings
 
 # what the command line alone decides
 _NOT_IN_FILE = {TrainSettings: {"model"}, PredictSettings: {"start", "start_sigma", "overwrite"}}
-_MODEL_OWN = {"preset": str, "sigma_data": float}
+_MODEL_OWN = {"preset": str, "sigma_data": float, "coordinate_augmentation": bool}
 _SECTIONS = ("model", "train", "sample")
 _LARGEST_INT = 2**53
 

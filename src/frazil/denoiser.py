@@ -86,7 +86,7 @@ class BoundDenoiser:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the shape of a `StructureModel`.
+    """Everything that decides what a `StructureModel` is: its sizes, its scale, the frame it works in.
 
     >>> ModelConfig.from_dict(ModelConfig.preset("mini").to_dict()) == ModelConfig.preset("mini")
     True
@@ -95,6 +95,9 @@ class ModelConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     sigma_data: float = 16.0
+    """Standard deviation of the data, angstrom."""
+    coordinate_augmentation: bool = True
+    """Trained on randomly turned and shifted copies, and so sampled with them; False learns the data's own frame."""
 
     @classmethod
     def preset(cls, name: str) -> ModelConfig:

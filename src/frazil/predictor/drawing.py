@@ -20,8 +20,10 @@ from frazil.noise import KarrasSchedule
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings
 from frazil.sampler import (
+    CenterOnly,
     Frame,
     PerSampleNoise,
+    RandomMotion,
     Sampler,
     SampleResult,
     Start,
@@ -83,7 +85,11 @@ def draw(
     features = model.prepare(randomize_reference(featurize(request.structure), poses))
     features = features.to(next(model.parameters()).device)
     schedule = KarrasSchedule(sigma_data=model.config.sigma_data)
-    sampler = Sampler(schedule, max_parallel_samples=settings.max_parallel_samples)
+    sampler = Sampler(
+        schedule,
+        augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
+        max_parallel_samples=settings.max_parallel_samples,
+    )
     try:
         denoise = model.denoiser.bind(model.condition(features))
         result = sampler.sample(

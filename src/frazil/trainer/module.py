@@ -73,6 +73,7 @@ class TrainingModule(LightningModule):
             copies=settings.copies,
             law=LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data),
             shared_sigma=settings.synchronize_sigmas,
+            augmentation=model.config.coordinate_augmentation,
         )
         self._weights = AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight)
         self._smooth_lddt = SmoothLDDT() if settings.smooth_lddt else None

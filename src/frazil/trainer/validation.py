@@ -15,7 +15,7 @@ from frazil.denoiser import StructureModel
 from frazil.features import Features
 from frazil.metrics import lddt, rmsd
 from frazil.noise import KarrasSchedule
-from frazil.sampler import PerSampleNoise, Sampler, stable_seed
+from frazil.sampler import CenterOnly, PerSampleNoise, RandomMotion, Sampler, stable_seed
 from frazil.trainer.settings import TrainSettings
 
 MOST_STRUCTURES = 8
@@ -70,7 +70,11 @@ def validate(
     device : torch.device
         Where the model is.
     """
-    sampler = Sampler(KarrasSchedule(sigma_data=model.config.sigma_data), max_parallel_samples=settings.copies)
+    sampler = Sampler(
+        KarrasSchedule(sigma_data=model.config.sigma_data),
+        augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
+        max_parallel_samples=settings.copies,
+    )
     model.eval()
     scores = []
     for name, features in structures:
