@@ -11,7 +11,7 @@ ENSEMBLE := src/frazil/assets/1as5.cif.gz
 
 demo: $(VENV)/.frazil
 	rm -rf $(DEMO)
-	$(BIN)/frazil train --data $(ENSEMBLE) --out $(DEMO)/run --max-minutes 3
+	$(BIN)/frazil train --data $(ENSEMBLE) --out $(DEMO)/run --max-minutes 3 --config examples/ensemble.toml
 	$(BIN)/frazil sample $(ENSEMBLE) --checkpoint $(DEMO)/run --out $(DEMO)/samples --num-samples 8
 	$(BIN)/frazil evaluate $(DEMO)/samples --reference $(ENSEMBLE) --out $(DEMO)/evaluation
 	@echo "Loss curve: $(DEMO)/run/loss.png   structures: $(DEMO)/samples   figures: $(DEMO)/evaluation"

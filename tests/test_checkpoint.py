@@ -19,7 +19,6 @@ from torch import nn
 from frazil.checkpoint import (
     EMA,
     RunRecord,
-    atomic,
     entities_of,
     entity_name,
     load_model,
@@ -146,16 +145,6 @@ def test_a_record_that_cannot_be_right_is_refused(
 ) -> None:
     save_tensors(tmp_path / "m.safetensors", model.state_dict(), {**asdict(RECORD), **change})
     refuses(tmp_path / "m.safetensors", word)
-
-
-def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("before")
-    with pytest.raises(ZeroDivisionError), atomic(path) as part:
-        part.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_one_line_and_the_earlier_file_is_whole(run: Path, model: StructureModel) -> None:

@@ -95,7 +95,7 @@ def test_train_sample_and_evaluate_are_a_chain(run: Path) -> None:
     assert len(list(out.rglob("sample_*.cif"))) == 2
     result = frazil("evaluate", out / "AGSV", "--reference", data, "--out", run / "report")
     assert result.exit_code == 0, result.output
-    assert "RMSD" in result.stdout
+    assert "RMSD" in result.stdout and "sample_0.cif" in result.stdout
     assert {path.suffix for path in (run / "report").iterdir()} == {".json", ".csv"}
 
 
@@ -131,6 +131,8 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Path, tmp_path: Path) -> Non
     assert "--num-samples" in fails(2, *sample, run / "run", "--num-samples", 0)
     assert "--start" in fails(2, *sample, run / "run", "--start-sigma", 1.0)
     assert "other.toml" in fails(2, *sample, run / "run", "--config", "other.toml")
+    assert "is a file" in fails(2, "sample", data, "--checkpoint", run / "run", "--out", data)
+    assert "too long" in fails(2, "sample", data, "--checkpoint", run / "run", "--out", tmp_path / ("x" * 300))
     assert "nothing" in fails(2, "evaluate", tmp_path / "nothing", "--reference", data)
     assert not out.exists() or not list(out.rglob("*.cif"))
 
@@ -167,6 +169,15 @@ def test_errors_become_one_line(
     data = run / "AGSV.cif"
     assert word in fails(code, "sample", data, "--checkpoint", run / "run", "--out", tmp_path)
     assert word in fails(code, "train", "--data", data, "--out", tmp_path / "x")
+
+
+def test_a_warning_is_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("sequences:\n  - protein: {id: A, sequence: AGSV, msa: empty}\nproperties: []\n")
+    words = ("--checkpoint", run / "run", "--out", tmp_path / "out", "--num-samples", 1, "--steps", 1)
+    result = frazil("sample", tmp_path / "x.yaml", *words)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == f"warning: {tmp_path / 'x.yaml'}: keys not used: msa, properties"
+    assert "UserWarning" not in result.stderr
 
 
 def test_a_mistake_of_ours_is_not_hidden(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -57,13 +57,24 @@ def test_score_is_the_gradient_of_the_log_density(variance: float) -> None:
     torch.testing.assert_close(score, expected, rtol=2e-4, atol=1e-6)
 
 
-def test_a_fresh_network_denoises_by_scaling_alone() -> None:
+def test_a_silent_network_denoises_by_scaling_alone() -> None:
     model = StructureModel(TINY)
+    torch.nn.init.zeros_(model.denoiser.network.decoder.update.weight)
     features = model.prepare(random_features())
     coords, sigma = torch.randn(1, 2, features.num_atoms, 3), torch.tensor([[0.5, 40.0]])
     denoised = model.denoiser(coords, sigma, model.condition(features))
     expected = 16.0**2 / (16.0**2 + sigma**2)[..., None, None] * coords
     torch.testing.assert_close(denoised, expected)
+
+
+def test_a_fresh_network_is_of_unit_scale_at_every_noise_level() -> None:
+    model = StructureModel(ModelConfig.preset("mini"))
+    features = model.prepare(random_features(20))
+    coords = torch.randn(1, 5, features.num_atoms, 3)
+    c_noise = torch.linspace(-3, 2, 5)[None]
+    with torch.no_grad():
+        update = model.denoiser.network(coords, c_noise, model.condition(features))
+    assert bool((update.square().mean(dim=(-1, -2)).sqrt() < 1.0).all())
 
 
 def test_padding_and_batch_do_not_change_denoised_atoms() -> None:

@@ -188,6 +188,25 @@ def test_bad_input_is_one_line(peptide, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_scores_of_an_sdf_are_in_the_order_of_its_records(tmp_path):
+    """The second record is the mirror image, to the reader another molecule."""
+    alanine = data.read("C[C@H](N)C(=O)O")
+    mirrored = alanine.ref_pos * np.float32([1, 1, -1])
+    write_sdf(tmp_path / "reference.sdf", alanine, alanine.ref_pos[None])
+    write_sdf(tmp_path / "samples.sdf", alanine, np.stack([alanine.ref_pos, mirrored, alanine.ref_pos @ TURN.T + 3]))
+    report = evaluate(tmp_path / "samples.sdf", tmp_path / "reference.sdf")
+    assert [score.model for score in report.samples] == [1, 2, 3]
+    assert [score.chirality_errors for score in report.samples] == [0, 1, 0]
+    assert [score.nearest.rmsd > 0.1 for score in report.samples] == [False, True, False]
+
+
+def test_a_narrow_table_loses_no_word(peptide, tmp_path):
+    write_cif(tmp_path / "sample_0.cif", peptide, peptide.coords[0])
+    console = Console(width=40, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(evaluate(tmp_path, NMR).table())
+    assert "…" not in console.export_text()
+
+
 def test_an_output_folder_that_cannot_be_made(peptide, tmp_path):
     write_cif(tmp_path / "sample_0.cif", peptide, peptide.coords[0])
     with pytest.raises(InputError, match="cannot be made"):

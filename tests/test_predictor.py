@@ -45,7 +45,7 @@ class FakeModel(nn.Module):
     def __init__(self, spoil=lambda denoised, sigma: denoised, pad: int = 0, std: float = 0.01) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(sigma_data=16.0)
+        self.config = SimpleNamespace(sigma_data=16.0, coordinate_augmentation=True)
         self.denoiser = SimpleNamespace(bind=self._bind)
         self.spoil, self.pad, self.std = spoil, pad, std
 
@@ -292,6 +292,16 @@ def test_another_sequence_than_the_trained_one_is_refused(peptide: Path, tmp_pat
     assert len(said) == 1 and said[0].startswith("warning: ")
 
 
+def test_a_late_difference_of_sequences_is_shown(peptide: Path, tmp_path: Path) -> None:
+    (request,) = requests_for([peptide], tmp_path)
+    chain = replace(request.structure.chains[0], sequence=("GLY",) * 30 + ("PRO", "SER"))
+    request = replace(request, structure=replace(request.structure, chains=(chain,)))
+    known = f"protein:{'-'.join(['GLY'] * 30 + ['HYP', 'SER'])}"
+    record = RunRecord(config=ModelConfig(), entities=(known,))
+    with pytest.raises(InputError, match=r"protein:\.\.\.[GLY-]*-PRO-SER is not .*\(protein:\.\.\.[GLY-]*-HYP-SER\)"):
+        unseen_entities([request], record, Path("RUN"), print)
+
+
 def test_out_of_memory_is_one_line(tmp_path: Path) -> None:
     def full(denoised: Tensor, sigma: Tensor) -> Tensor:
         raise MemoryError
@@ -323,8 +333,9 @@ def test_no_space_is_one_line_and_earlier_results_stay(peptide: Path, tmp_path: 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        sample(["C(O)C"], tmp_path / "file" / "out")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match="file: is a file"):
+            requests_for(["C(O)C"], out)
 
 
 def test_ctrl_c_leaves_earlier_results_whole(peptide: Path, tmp_path: Path, monkeypatch) -> None:

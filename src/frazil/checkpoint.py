@@ -7,7 +7,6 @@ all that sampling needs. Nothing here is ever pickled, so opening a file from a 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from frazil import chemistry
 from frazil._version import __version__
+from frazil.atomic import atomic
 from frazil.denoiser import ModelConfig, StructureModel
 from frazil.errors import InputError
 
@@ -80,40 +80,6 @@ def entities_of(chains: Iterable[tuple[int, Sequence[str], str | None]]) -> tupl
     return tuple(sorted({entity_name(*chain) for chain in chains}))
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed onto it once the block has ended well and the bytes are on disk.
-
-    A killed or failed block leaves the earlier file as it was.
-
-    Raises
-    ------
-    InputError
-        If the file system refuses (no space left, no permission).
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        _sync(part)
-        os.replace(part, path)
-        _sync(path.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"{path}: cannot be written ({reason}); earlier files are whole, free some space or choose another folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
     """Write tensors and a JSON-able header as one safetensors file, atomically.
 
@@ -133,7 +99,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None
     with atomic(Path(path)) as part:
         part.touch()
         mode = part.stat().st_mode
-        save_file(plain, part, metadata={_HEADER_KEY: json.dumps(header)})
+        try:
+            save_file(plain, part, metadata={_HEADER_KEY: json.dumps(header)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         # safetensors makes files private
         part.chmod(mode)
 

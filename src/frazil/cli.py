@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,9 @@ app = typer.Typer(
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENAMETOOLONG)
+WIDE = 200
+"""Columns of a table that goes into a file or a pipe."""
 
 
 def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,11 +33,13 @@ def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(**options: Any) -> None:
         try:
-            command(**options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                command(**options)
         except FrazilError as error:
             _fail(str(error), BAD_INPUT)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+            if error.errno not in UNWRITABLE:
                 raise
             where = error.filename or "the output"
             _fail(f"{where}: cannot be written ({error.strerror}); free some space or choose another place", BAD_INPUT)
@@ -41,6 +47,10 @@ def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             _fail("interrupted; finished files are whole", INTERRUPTED)
 
     return guarded
+
+
+def _warn(message: Warning | str, *where: object, **more: object) -> None:
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def _fail(line: str, code: int) -> None:
@@ -69,7 +79,7 @@ def frazil(
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Settings; flags override them.")]
 
 
-@app.command(epilog="Example: frazil train --data structures/ --out run --max-minutes 60 --val-fraction 0.1")
+@app.command(epilog="Example: frazil train --data structures/ --out run --max-minutes 60")
 @_one_line_errors
 def train(
     data: Annotated[
@@ -117,7 +127,7 @@ def train(
         raise typer.Exit(128 + result.signal)
 
 
-@app.command(epilog="Example: frazil sample 1as5.cif.gz --checkpoint run --out samples --num-samples 8")
+@app.command(epilog="Example: frazil sample 1as5.cif.gz --checkpoint run --out samples")
 @_one_line_errors
 def sample(
     inputs: Annotated[
@@ -169,7 +179,8 @@ def evaluate(
     from frazil.evaluator import evaluate as run
 
     report = run(samples, reference, out)
-    Console().print(report.table())
+    console = Console()
+    Console(width=None if console.is_terminal else WIDE).print(report.table())
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Strict TOML -> settings: a misspelt key or a wrong type is refused by name, never ignored.
 
-Sections: [model] (`preset`, `sigma_data`, `coordinate_augmentation`), [model.network], [model.trunk], [train], [sample]. Flags of the command
-line come on top of the file, the file on top of the preset.
+Sections: [model] (`preset`, `sigma_data`, `coordinate_augmentation`), [model.network], [model.trunk], [train],
+[sample]. Flags of the command line come on top of the file, the file on top of the preset.
 """
 
 from __future__ import annotations

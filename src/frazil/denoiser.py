@@ -135,7 +135,7 @@ class ModelConfig:
 PRESETS = {
     "mini": ModelConfig(
         network=NetworkConfig(
-            token_s=64, token_z=32, atom_s=64, atom_z=16, dim_fourier=64, token_transformer_depth=6,
+            token_s=64, token_z=32, atom_s=64, atom_z=16, dim_fourier=64, token_transformer_depth=4,
             token_transformer_heads=8, atom_encoder_depth=2, atom_decoder_depth=2, conditioning_transition_layers=1,
         ),
         trunk=TrunkConfig(depth=2, heads=4, atom_s=64),

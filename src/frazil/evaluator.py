@@ -15,7 +15,7 @@ from frazil.chemistry import NONPOLYMER
 from frazil.data import read, read_all
 from frazil.data.correspondence import correspondence
 from frazil.data.files import STRUCTURE_SUFFIXES, suffix_of
-from frazil.data.sdf import SDF_SUFFIXES
+from frazil.data.sdf import SDF_SUFFIXES, record_numbers
 from frazil.data.structure import Structure
 from frazil.data.topology import topology
 from frazil.errors import InputError
@@ -127,26 +127,26 @@ class Judge:
         """Models of the reference with coordinates."""
         return len(self._models)
 
-    def score(self, file: Path) -> Iterator[SampleScore]:
-        """Scores of every model or record of a file.
+    def score(self, file: Path) -> list[SampleScore]:
+        """Scores of every model or record of a file, in its order.
 
         Raises
         ------
         InputError
             If it cannot be read, has no coordinates, or is of other molecules than the reference.
         """
-        number = 0
-        for sample in read_all([file]):
+        scores = []
+        for sample, numbers in _numbered(file):
             if not sample.has_coords:
                 raise InputError(f"{file}: a sample without coordinates; give a structure file")
             partner = correspondence(sample, self.reference)
             self._note_left_out(partner)
-            for coords in sample.coords:
-                number += 1
+            for coords, number in zip(sample.coords, numbers, strict=True):
                 placed = np.where((partner >= 0)[:, None], coords[partner], np.nan).astype(np.float64)
                 if not all(resolved_in_both(placed, self._coords[model]).any() for model in self._models):
                     raise InputError(f"{file}: model {number} has no atom in common with {self.reference.source}")
-                yield self._score(file, number, placed)
+                scores.append(self._score(file, number, placed))
+        return sorted(scores, key=lambda score: score.model)
 
     def spread(self) -> float | None:
         """Median over the reference's models of the RMSD to the nearest other one."""
@@ -192,6 +192,16 @@ class Judge:
         for index, chain in enumerate(self.reference.chains):
             if (partner[self.reference.chain_index == index] < 0).all():
                 self.left_out.add(f"{chain.chain_id} {chain.sequence[0]}")
+
+
+def _numbered(file: Path) -> Iterator[tuple[Structure, Sequence[int]]]:
+    """The structures of a file with the number in it of each of their models."""
+    structures = read_all([file])
+    if suffix_of(file) in SDF_SUFFIXES:
+        # a wrong stereocentre makes another molecule, so one structure's records need not be neighbours
+        yield from zip(structures, record_numbers(file), strict=True)
+    else:
+        yield from ((structure, range(1, len(structure.coords) + 1)) for structure in structures)
 
 
 def _samples_in(folder: Path) -> list[Path]:

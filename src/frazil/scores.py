@@ -13,7 +13,7 @@ from statistics import median as middle
 
 from rich.table import Table
 
-from frazil.data.write import write_text
+from frazil.atomic import write_text
 from frazil.errors import InputError
 
 
@@ -77,9 +77,9 @@ class EvaluationReport:
         names = [part.name for part in self.samples[0].nearest.parts]
         shown = names if 1 < len(names) <= 4 else []
         for heading in ("sample", "nearest model", "RMSD / Å", *(f"{name} / Å" for name in shown)):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", overflow="fold")
         for heading in ("lDDT", "clashes", "chirality errors"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", overflow="fold")
         for score in self.samples:
             near = score.nearest
             label = score.file if score.model == 1 else f"{score.file} #{score.model}"

@@ -96,6 +96,8 @@ def test_sources_that_are_nothing(tmp_path):
     message = refused("Q(Q")
     assert "file" in message and "Chemical Component Dictionary" in message and "SMILES" in message
     assert "empty input" in refused("")
+    with pytest.raises(InputError, match="empty input"):
+        read_all([""])
     assert "folder" in refused(tmp_path)
     refused("x" * 5000)
     (tmp_path / "x.docx").write_bytes(b"PK")

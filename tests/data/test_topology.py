@@ -156,6 +156,14 @@ def test_ligands_of_equal_names_but_unequal_graphs_are_not_confused():
         correspondence(ours, theirs)
 
 
+def test_a_ligand_is_not_a_piece_of_another_one():
+    """Atoms C1, C2, O1, O2 of acetate have the names and bonds of four in aspirin."""
+    acetate, aspirin = data.read("CC(=O)[O-]"), data.read("CC(=O)Oc1ccccc1C(=O)O")
+    for ours, theirs in ((acetate, aspirin), (aspirin, acetate)):
+        with pytest.raises(InputError, match="same molecules"):
+            correspondence(ours, theirs)
+
+
 def test_other_sequences_are_refused_and_extra_ligands_of_the_reference_are_left_out():
     with pytest.raises(InputError, match="no partner in 1ejg"):
         correspondence(data.read(FILES / "1ubi.pdb.gz"), data.read(FILES / "1ejg.pdb.gz"))

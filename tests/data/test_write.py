@@ -1,6 +1,5 @@
 """What is written is read back by gemmi, biotite and RDKit: atoms, names, chains, numbers, bonds, coordinates."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rdkit import Chem
 
 from frazil import data
 from frazil.data.modelcif import instances
-from frazil.data.write import to_rdkit, write_cif, write_sdf, write_text
+from frazil.data.write import to_rdkit, write_cif, write_sdf
 from frazil.errors import InputError
 
 STRUCTURES = Path(__file__).parent / "files"
@@ -218,27 +217,29 @@ def test_a_missing_folder_is_one_line(structures, tmp_path):
     assert "\n" not in str(caught.value) and str(tmp_path / "no" / "x.cif") in str(caught.value)
 
 
-def test_a_full_disk_leaves_the_earlier_file_whole(tmp_path, monkeypatch):
-    write_text(tmp_path / "x.cif", "whole")
+def test_molecules_that_a_file_defines_keep_their_names(tmp_path):
+    ligands = "".join(f"- ligand: {{id: {name}, smiles: {smiles}}}\n" for name, smiles in (("A", "CCO"), ("B", "C=CN")))
+    (tmp_path / "in.yaml").write_text(f"sequences:\n{ligands}")
+    structure = data.read(tmp_path / "in.yaml")
+    write_cif(tmp_path / "x.cif", structure, structure.ref_pos)
+    text = (tmp_path / "x.cif").read_text().replace("LIG2", "W02").replace("LIG", "W01")
+    (tmp_path / "named.cif").write_text(text)
+    named = data.read(tmp_path / "named.cif")
+    assert [chain.label for chain in named.chains] == ["CCO", "C=CN"]
+    write_cif(tmp_path / "again.cif", named, named.ref_pos)
+    assert [chain.sequence for chain in data.read(tmp_path / "again.cif").chains] == [("W01",), ("W02",)]
 
-    def full(_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        write_text(tmp_path / "x.cif", "half")
-    assert [file.name for file in tmp_path.iterdir()] == ["x.cif"]
-    assert (tmp_path / "x.cif").read_text() == "whole"
-
-
-def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_text(tmp_path / "x.cif", "half")
-    assert not list(tmp_path.iterdir())
+def test_a_smiles_beside_the_code_lig_gets_another_name(tmp_path):
+    (tmp_path / "in.yaml").write_text(
+        "sequences:\n- ligand: {id: A, smiles: CCO}\n- ligand: {id: B, ccd: LIG}\n- ligand: {id: C, smiles: CCO}\n"
+    )
+    structure = data.read(tmp_path / "in.yaml")
+    assert [chain.sequence for chain in structure.chains] == [("LIG2",), ("LIG",), ("LIG2",)]
+    write_cif(tmp_path / "x.cif", structure, structure.ref_pos)
+    again = data.read(tmp_path / "x.cif")
+    assert again.atoms.atom_name.tolist() == structure.atoms.atom_name.tolist()
+    assert bonds(again.atoms) == bonds(structure.atoms)
 
 
 def test_two_ligands_from_smiles_get_names_of_their_own(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -84,13 +85,16 @@ def whole_residue(component: Component, res_id: int = 1, *, hetero: bool = True)
 
 
 def named_apart(plans: Sequence[ChainPlan]) -> list[ChainPlan]:
-    """The chains with one residue name for each distinct SMILES: LIG, LIG2, LIG3, ..."""
+    """The chains with one residue name for each distinct SMILES: LIG, LIG2, LIG3, ..., but for codes in use."""
+    taken = {name for plan in plans if plan.label is None for name in plan.sequence}
+    free = (
+        name for number in itertools.count(1) if (name := f"{LIGAND_NAME}{number if number > 1 else ''}") not in taken
+    )
     names: dict[str, str] = {}
     renamed = []
     for plan in plans:
         if plan.label is not None:
-            number = len(names) + 1
-            name = names.setdefault(plan.label, LIGAND_NAME if number == 1 else f"{LIGAND_NAME}{number}")
+            name = names[plan.label] = names.get(plan.label) or next(free)
             residue = plan.residues[0]
             residue = replace(residue, component=replace(residue.component, name=name))
             plan = replace(plan, residues=(residue,))

@@ -56,7 +56,10 @@ def _pair(sample: Structure, i: int, reference: Structure, j: int) -> tuple[Ints
     named = _pair_by_name(sample, i, reference, j)
     if ours.mol_type != NONPOLYMER:
         return named if ours.sequence == theirs.sequence and len(named[0]) else None
-    if ours.sequence == theirs.sequence and _same_bonds(sample, named[0], reference, named[1]):
+    # a name says little of a molecule from a SMILES: LIG may be anything, so all of it has to agree
+    whole = len(named[0]) == (sample.chain_index == i).sum() == (reference.chain_index == j).sum()
+    known = whole or (ours.label is None and theirs.label is None)
+    if known and ours.sequence == theirs.sequence and _same_bonds(sample, named[0], reference, named[1]):
         return named
     return _pair_by_graph(sample, i, reference, j)
 

@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,6 +61,22 @@ def safe_name(text: str) -> str:
     """Letters, digits and ._+- of a text, at most 80; never empty and never a path."""
     cleaned = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._")[:80]
     return cleaned or "unnamed"
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names, a number appended to those that are taken.
+
+    >>> unique_names(["a", "b", "a"])
+    ['a', 'b', 'a_2']
+    """
+    unique: dict[str, None] = {}
+    for wanted in names:
+        name, number = wanted, 1
+        while name in unique:
+            number += 1
+            name = f"{wanted}_{number}"
+        unique[name] = None
+    return list(unique)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from biotite.structure.info import full_name
 from frazil.chemistry import NONPOLYMER
 from frazil.data import molecules
 from frazil.data.assembly import ChainPlan, assemble, finish, whole_residue
-from frazil.data.files import STRUCTURE_SUFFIXES, parsing, read_structure_file, safe_name, suffix_of
+from frazil.data.files import STRUCTURE_SUFFIXES, parsing, read_structure_file, safe_name, suffix_of, unique_names
 from frazil.data.residues import ccd_component
 from frazil.data.sdf import SDF_SUFFIXES, read_sdf, structure_from_mol
 from frazil.data.sequences import FASTA_SUFFIXES, YAML_SUFFIXES, read_fasta, read_yaml
@@ -73,7 +73,8 @@ def read_all(sources: Iterable[str | Path], *, seed: int = 0) -> list[Structure]
     structures: list[Structure] = []
     for source in sources:
         path = Path(source)
-        if _is_folder(path):
+        # an empty text would be the working folder
+        if source != "" and _is_folder(path):
             files = sorted(p for p in path.rglob("*") if p.is_file() and suffix_of(p) in SUFFIXES)
             if not files:
                 raise InputError(f"{path}: no file in this folder ends in one of {', '.join(SUFFIXES)}; name another")
@@ -83,7 +84,8 @@ def read_all(sources: Iterable[str | Path], *, seed: int = 0) -> list[Structure]
             structures += _read_file(path, seed)
         else:
             structures.append(read(source, seed=seed))
-    return _with_unique_names(structures)
+    names = unique_names(structure.name for structure in structures)
+    return [replace(structure, name=name) for structure, name in zip(structures, names, strict=True)]
 
 
 def _is_file(path: Path) -> bool:
@@ -157,16 +159,3 @@ def _name_of_smiles(text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     plain = safe_name(text)
     return plain if plain == text and len(text) <= MAX_NAME_LENGTH else f"{plain[:MAX_NAME_LENGTH]}_{digest}"
-
-
-def _with_unique_names(structures: list[Structure]) -> list[Structure]:
-    taken: set[str] = set()
-    result = []
-    for structure in structures:
-        name, number = structure.name, 1
-        while name in taken:
-            number += 1
-            name = f"{structure.name}_{number}"
-        taken.add(name)
-        result.append(replace(structure, name=name))
-    return result

@@ -40,10 +40,18 @@ def read_sdf(path: Path, *, seed: int) -> list[Structure]:
     InputError
         If no record can be read, or RDKit refuses one.
     """
-    groups: dict[str, list[Chem.Mol]] = {}
-    for mol in _records(path):
-        groups.setdefault(Chem.MolToSmiles(mol), []).append(mol)
-    return [_ensemble(records, path, seed=seed) for records in groups.values()]
+    return [_ensemble([mol for _, mol in records], path, seed=seed) for records in _molecules(path)]
+
+
+def record_numbers(path: Path) -> list[list[int]]:
+    """For each molecule of `read_sdf`, and each model of it, the number of its record in the file, from 1.
+
+    Raises
+    ------
+    InputError
+        As `read_sdf`.
+    """
+    return [[number for number, _ in records] for records in _molecules(path)]
 
 
 def structure_from_mol(
@@ -63,6 +71,14 @@ def structure_from_mol(
     if coords is not None:
         coords = coords[:, np.concatenate([np.array(part) for part in order])]
     return finish(assembly, plans, name=name, source=source, coords=coords)
+
+
+def _molecules(path: Path) -> list[list[tuple[int, Chem.Mol]]]:
+    """The records of each distinct molecule with their numbers, in the order of first appearance."""
+    groups: dict[str, list[tuple[int, Chem.Mol]]] = {}
+    for number, mol in enumerate(_records(path), start=1):
+        groups.setdefault(Chem.MolToSmiles(mol), []).append((number, mol))
+    return list(groups.values())
 
 
 def _records(path: Path) -> list[Chem.Mol]:

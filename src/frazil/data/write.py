@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from biotite.structure.io.pdbx import CIFBlock, CIFFile, set_structure
 from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 
+from frazil.atomic import write_text
 from frazil.chemistry import NONPOLYMER
 from frazil.data.modelcif import (
     Instance,
@@ -70,7 +69,6 @@ def write_cif(
     """
     path = Path(path)
     models = _checked(path, structure, coords)
-    structure = _with_own_components(structure)
     found = instances(structure)
     title = title or structure.name
     block = CIFBlock()
@@ -154,29 +152,6 @@ def to_rdkit(structure: Structure, chain_index: int, coords: NDArray[np.floating
     return mol
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file under a temporary name in the same folder, then rename it: whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If the folder or the disk does not take it; an earlier file of that name stays as it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from None
-
-
 def _checked(path: Path, structure: Structure, coords: ArrayLike) -> NDArray[np.float32]:
     """The coordinates as [M, A, 3] float32, refused if they do not fit or are not finite."""
     models = np.asarray(coords, dtype=np.float32)
@@ -187,20 +162,6 @@ def _checked(path: Path, structure: Structure, coords: ArrayLike) -> NDArray[np.
     if not (np.abs(models) < 1e6).all():
         raise InputError(f"{path}: coordinates are not finite; such a sample cannot be written")
     return models
-
-
-def _with_own_components(structure: Structure) -> Structure:
-    """The structure with LIG2, LIG3 ... for further molecules from a SMILES: mmCIF defines one graph per name."""
-    names: dict[str, str] = {}
-    atoms, chains = structure.atoms.copy(), []
-    for index, chain in enumerate(structure.chains):
-        if chain.label is not None:
-            base, number = chain.sequence[0], len(names) + 1
-            name = names.setdefault(chain.label, base if number == 1 else f"{base[:3]}{number}")
-            atoms.res_name[structure.chain_index == index] = name
-            chain = replace(chain, sequence=(name,))
-        chains.append(chain)
-    return replace(structure, atoms=atoms, chains=tuple(chains))
 
 
 def _set_atoms(

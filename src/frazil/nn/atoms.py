@@ -10,7 +10,7 @@ from frazil import chemistry
 from frazil.features import Features
 from frazil.nn.attention import AtomWindows, DiffusionTransformer
 from frazil.nn.config import NetworkConfig
-from frazil.nn.primitives import zero_linear
+from frazil.nn.primitives import residual_linear
 
 
 def gather_tokens(x: Tensor, atom_token_index: Tensor, atom_mask: Tensor) -> Tensor:
@@ -109,13 +109,13 @@ class AtomPairEmbedding(nn.Module):
         self.inverse_distance = nn.Linear(1, atom_z, bias=False)
         self.same_reference = nn.Linear(1, atom_z, bias=False)
         self.token_pair_norm = nn.LayerNorm(config.token_z)
-        self.token_pair = zero_linear(config.token_z, atom_z)
-        self.query_atom = zero_linear(atom_s, atom_z)
-        self.key_atom = zero_linear(atom_s, atom_z)
+        self.token_pair = residual_linear(config.token_z, atom_z)
+        self.query_atom = residual_linear(atom_s, atom_z)
+        self.key_atom = residual_linear(atom_s, atom_z)
         self.mlp = nn.Sequential(
             nn.ReLU(), nn.Linear(atom_z, atom_z, bias=False),
             nn.ReLU(), nn.Linear(atom_z, atom_z, bias=False),
-            nn.ReLU(), zero_linear(atom_z, atom_z),
+            nn.ReLU(), residual_linear(atom_z, atom_z),
         )  # fmt: skip
 
     def forward(self, features: Features, atom_c: Tensor, z: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class AtomAttentionEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.windows = AtomWindows(config.atoms_per_window_queries, config.atoms_per_window_keys)
-        self.position = zero_linear(3, config.atom_s)
+        self.position = residual_linear(3, config.atom_s)
         self.transformer = DiffusionTransformer(
             config.atom_encoder_depth, config.atom_s, config.atom_s, config.atom_encoder_heads,
             post_norm=config.transformer_post_ln, activation_checkpointing=config.activation_checkpointing,
@@ -200,13 +200,13 @@ class AtomAttentionDecoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.windows = AtomWindows(config.atoms_per_window_queries, config.atoms_per_window_keys)
-        self.from_token = zero_linear(2 * config.token_s, config.atom_s)
+        self.from_token = residual_linear(2 * config.token_s, config.atom_s)
         self.transformer = DiffusionTransformer(
             config.atom_decoder_depth, config.atom_s, config.atom_s, config.atom_decoder_heads,
             activation_checkpointing=config.activation_checkpointing,
         )  # fmt: skip
         self.norm = nn.LayerNorm(config.atom_s)
-        self.update = zero_linear(config.atom_s, 3)
+        self.update = residual_linear(config.atom_s, 3)
 
     def forward(
         self, a: Tensor, q: Tensor, c: Tensor, biases: tuple[Tensor, ...], key_bias: Tensor,

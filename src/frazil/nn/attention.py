@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from frazil.nn.primitives import AdaptiveLayerNorm, ConditionedTransition, output_gate, zero_linear
+from frazil.nn.primitives import AdaptiveLayerNorm, ConditionedTransition, output_gate, residual_linear
 
 MASKED_LOGIT = -1e6
 """Added to the logit of an absent key: finite, so that a row without any key stays finite."""
@@ -102,7 +102,7 @@ class PairBiasAttention(nn.Module):
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
         self.gate = nn.Linear(dim, dim, bias=False)
-        self.out = zero_linear(dim, dim)
+        self.out = residual_linear(dim, dim)
 
     def forward(self, a: Tensor, bias: Tensor, key_bias: Tensor, layout: SequenceLayout) -> Tensor:
         """Attend.
@@ -121,7 +121,7 @@ class PairBiasAttention(nn.Module):
         q = self._split(layout.queries(self.query(a)))
         k = self._split(layout.keys(self.key(a)))
         v = self._split(layout.keys(self.value(a)))
-        # the reference's order: where every key is absent, its rounding at -1e6 decides, and moves the centre of a sample
+        # the reference's order of sums: where all keys are absent, its rounding at -1e6 decides, and moves a centre
         logits = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
         weights = torch.softmax(logits + bias[:, None] + key_bias[:, None], dim=-1)
         attended = layout.merge(torch.matmul(weights, v).transpose(-2, -3).flatten(-2))

@@ -12,7 +12,7 @@ from frazil.features import Features
 from frazil.nn.atoms import AtomFeatureEmbedding, AtomPairEmbedding, absent_key_bias, gather_tokens
 from frazil.nn.attention import MASKED_LOGIT, AtomWindows
 from frazil.nn.config import NetworkConfig
-from frazil.nn.primitives import FourierEmbedding, Transition, zero_linear
+from frazil.nn.primitives import FourierEmbedding, Transition, residual_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ class DiffusionConditioning(nn.Module):
             residue=config.use_residue_feats_atoms,
         )
         self.single_norm = nn.LayerNorm(config.token_s)
-        self.single_to_atom = zero_linear(config.token_s, config.atom_s)
+        self.single_to_atom = residual_linear(config.token_s, config.atom_s)
         self.atom_pair = AtomPairEmbedding(config)
         self.atom_encoder_bias = _projections(config.atom_encoder_depth, config.atom_z, config.atom_encoder_heads)
         self.atom_decoder_bias = _projections(config.atom_decoder_depth, config.atom_z, config.atom_decoder_heads)

@@ -8,7 +8,7 @@ from frazil.nn.atoms import AtomAttentionDecoder, AtomAttentionEncoder
 from frazil.nn.attention import DiffusionTransformer, WholeSequence, run_checkpointed
 from frazil.nn.conditioning import Conditioning, SingleConditioning
 from frazil.nn.config import NetworkConfig
-from frazil.nn.primitives import zero_linear
+from frazil.nn.primitives import residual_linear
 
 
 class ScoreNetwork(nn.Module):
@@ -28,7 +28,7 @@ class ScoreNetwork(nn.Module):
         self.single = SingleConditioning(config)
         self.encoder = AtomAttentionEncoder(config)
         self.single_norm = nn.LayerNorm(dim)
-        self.single_to_token = zero_linear(dim, dim)
+        self.single_to_token = residual_linear(dim, dim)
         self.transformer = DiffusionTransformer(
             config.token_transformer_depth, dim, dim, config.token_transformer_heads,
             activation_checkpointing=config.activation_checkpointing,

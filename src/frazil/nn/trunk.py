@@ -17,7 +17,7 @@ from frazil.nn.atoms import AtomFeatureEmbedding, mean_over_atoms
 from frazil.nn.attention import MASKED_LOGIT, PairBiasAttention, WholeSequence
 from frazil.nn.conditioning import BiasProjection, TrunkOutput
 from frazil.nn.config import NetworkConfig, TrunkConfig
-from frazil.nn.primitives import Transition, zero_linear
+from frazil.nn.primitives import Transition, residual_linear
 
 BOND_TYPES = 6
 
@@ -73,7 +73,7 @@ class TrunkBlock(nn.Module):
         self.transition = Transition(token_s)
         self.outer_norm = nn.LayerNorm(token_s)
         self.outer = nn.Linear(token_s, 2 * token_z, bias=False)
-        self.outer_out = zero_linear(token_z, token_z)
+        self.outer_out = residual_linear(token_z, token_z)
         self.pair_transition = Transition(token_z)
 
     def forward(self, s: Tensor, z: Tensor, key_bias: Tensor) -> tuple[Tensor, Tensor]:

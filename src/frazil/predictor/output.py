@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frazil.atomic import write_text
 from frazil.chemistry import NONPOLYMER
 from frazil.data.structure import Structure
 from frazil.data.topology import contact_radii, stereocentres
-from frazil.data.write import write_cif, write_sdf, write_text
+from frazil.data.write import write_cif, write_sdf
 from frazil.errors import InputError
-from frazil.metrics import chirality_errors, clashes, handedness
+from frazil.metrics import chirality_errors, count_clashes, handedness
 from frazil.predictor.drawing import Drawn, Floats
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings
@@ -56,7 +57,7 @@ class Quality:
     def report(self, coords: Floats) -> dict[str, int]:
         """Counts of clashes and of wrong stereocentres in [A, 3]."""
         return {
-            "clashes": len(clashes(coords, self.radii, self.bonds)),
+            "clashes": count_clashes(coords, self.radii, self.bonds),
             "chirality_errors": len(chirality_errors(coords, self.centres, self.hands)),
         }
 

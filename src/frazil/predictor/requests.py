@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from frazil.checkpoint import RunRecord, entities_of
 from frazil.data import read, read_all
 from frazil.data.correspondence import correspondence
+from frazil.data.files import unique_names
 from frazil.data.structure import Structure
 from frazil.errors import InputError
 from frazil.predictor.settings import PredictSettings
@@ -56,9 +58,13 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
         raise InputError("no input given: name a structure file, SDF, SMILES, CCD code, FASTA or YAML")
     structures = [one for source in inputs for one in read_all([source], seed=settings.seed)]
     start = None if settings.start is None else _start_structure(settings.start, settings.seed)
+    names = unique_names(structure.name for structure in structures)
+    for name, structure in zip(names, structures, strict=True):
+        if name != structure.name:
+            say(f"warning: a second input named {structure.name} ({structure.source}) is called {name}")
     requests = [
         Request(name, structure, out / name, None if start is None else _start_of(structure, start))
-        for name, structure in zip(_unique(structures, say), structures, strict=True)
+        for name, structure in zip(names, structures, strict=True)
     ]
     for request in requests:
         _refuse_earlier(request.folder, settings.overwrite)
@@ -80,30 +86,19 @@ def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: 
         if not unseen or not record.entities:
             continue
         if len(record.entities) == 1:
+            given, known = _told_apart(unseen[0], record.entities[0])
             raise InputError(
-                f"{request.structure.source}: {_short(unseen[0])} is not what {checkpoint} was trained on "
-                f"({_short(record.entities[0])}); give that molecule, or train on this one"
+                f"{request.structure.source}: {given} is not what {checkpoint} was trained on ({known}); "
+                "give that molecule (modified residues by a YAML's modifications), or train on this one"
             )
-        say(f"warning: {request.name}: {checkpoint} was not trained on {_short(unseen[0])}; expect little of it")
-
-
-def _unique(structures: Sequence[Structure], say: Say) -> list[str]:
-    """Names of the structures, a number appended to those that are taken."""
-    names: list[str] = []
-    for structure in structures:
-        name, count = structure.name, 1
-        while name in names:
-            count += 1
-            name = f"{structure.name}_{count}"
-        if name != structure.name:
-            say(f"warning: a second input named {structure.name} ({structure.source}) is called {name}")
-        names.append(name)
-    return names
+        more = f" and {len(unseen) - 1} more of its molecules" if len(unseen) > 1 else ""
+        say(f"warning: {request.name}: {checkpoint} was not trained on {_short(unseen[0])}{more}; expect little of it")
 
 
 def _refuse_earlier(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file where a folder is to be made; choose another --out")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file where a folder is to be made; choose another --out")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds earlier results; choose another --out, or replace them with --overwrite")
 
@@ -122,6 +117,16 @@ def _start_of(structure: Structure, start: Structure) -> NDArray[np.float32]:
     if not np.isfinite(coords).any():
         raise InputError(f"{start.source}: no atom in common with {structure.source}; start from the same molecule")
     return coords
+
+
+def _told_apart(first: str, second: str, before: int = 20) -> tuple[str, str]:
+    """Two unlike names cut to a readable length that shows where they begin to differ."""
+    alike = (a == b for a, b in zip(first, second, strict=False))
+    start = len(list(takewhile(bool, alike))) - before
+    kind = first.find(":") + 1
+    if start <= kind:
+        return _short(first), _short(second)
+    return _short(f"{first[:kind]}...{first[start:]}"), _short(f"{second[:kind]}...{second[start:]}")
 
 
 def _short(entity: str, most: int = 60) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from frazil.checkpoint import EMA
 from frazil.denoiser import StructureModel
 from frazil.features import Features
-from frazil.loss import AtomWeights, DiffusionLoss, SmoothLDDT, TrainingNoise, diffusion_loss
+from frazil.loss import AtomWeights, DiffusionLoss, DiffusionTraining, SmoothLDDT, TrainingNoise
 from frazil.noise import LogNormalSigma
 from frazil.trainer.batches import Place, StepBatches
 from frazil.trainer.schedule import LearningRate
@@ -69,14 +69,18 @@ class TrainingModule(LightningModule):
         """Numbers of the latest step."""
         self.ema: EMA | None = None
         self._structures = structures
-        self._recipe = TrainingNoise(
-            copies=settings.copies,
-            law=LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data),
-            shared_sigma=settings.synchronize_sigmas,
-            augmentation=model.config.coordinate_augmentation,
+        self._recipe = DiffusionTraining(
+            TrainingNoise(
+                copies=settings.copies,
+                law=LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data),
+                shared_sigma=settings.synchronize_sigmas,
+                augmentation=model.config.coordinate_augmentation,
+            ),
+            preconditioning=model.denoiser.preconditioning,
+            weights=AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight),
+            smooth_lddt=SmoothLDDT() if settings.smooth_lddt else None,
+            plddt_threshold=settings.plddt_threshold,
         )
-        self._weights = AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight)
-        self._smooth_lddt = SmoothLDDT() if settings.smooth_lddt else None
         self._ema_state: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -140,14 +144,8 @@ class TrainingModule(LightningModule):
     def _terms(self, features: Features, place: Place) -> DiffusionLoss:
         """Loss of one micro-batch; the trunk runs once for all copies."""
         prepared = self.model.prepare(features)
-        copies = self._recipe.draw(prepared, place.generator("noise"))
-        conditioning = self.model.condition(prepared)
-        denoised = self.model.denoiser(copies.noisy, copies.sigma, conditioning)
-        return diffusion_loss(
-            denoised, copies.target, copies.sigma, prepared, copies.resolved,
-            preconditioning=self.model.denoiser.preconditioning, weights=self._weights,
-            smooth_lddt=self._smooth_lddt, truth=copies.truth, plddt_threshold=self.settings.plddt_threshold,
-        )  # fmt: skip
+        denoise = self.model.denoiser.bind(self.model.condition(prepared))
+        return self._recipe(denoise, prepared, place.generator("noise"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""
