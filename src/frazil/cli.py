@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from frazil._version import __version__
 from frazil.errors import FrazilError
@@ -79,20 +80,35 @@ def frazil(
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Settings; flags override them.")]
 
 
-@app.command(epilog="Example: frazil train --data structures/ --out run --max-minutes 60")
+class _ManyPaths(TyperCommand):
+    """A command whose `--data` and `--val-data` take all the paths that follow them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each of its further paths: `--data a b` becomes `--data a --data b`."""
+        spread: list[str] = []
+        option = ""
+        for position, word in enumerate(args):
+            if word.startswith("-"):
+                option = word if word in ("--data", "--val-data") else ""
+            elif option and args[position - 1] != option:
+                spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_ManyPaths, epilog="Example: frazil train --data structures/ --out run --max-minutes 60")
 @_one_line_errors
 def train(
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="PATH...", help="Structure files and folders of them.")
     ] = None,
-    more: Annotated[list[Path] | None, typer.Argument(metavar="PATH", hidden=True, show_default=False)] = None,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run: weights, state, log, plot.")] = ...,  # type: ignore[assignment]
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Model: mini (the default) or boltz2.")] = None,
     max_minutes: Annotated[float | None, typer.Option(metavar="M", help="Stop after M minutes, save included.")] = None,
     max_steps: Annotated[int | None, typer.Option(metavar="N", help="Stop after N steps.")] = None,
     crop_tokens: Annotated[int | None, typer.Option(metavar="N", help="Crop larger structures to N tokens.")] = None,
     val_data: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="Held-out structures (may be repeated).")
+        list[Path] | None, typer.Option(metavar="PATH...", help="Held-out structure files and folders.")
     ] = None,
     val_fraction: Annotated[float | None, typer.Option(metavar="F", help="Hold out this part of the data.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same run.")] = None,
@@ -106,7 +122,7 @@ def train(
     from frazil.trainer import read_run
     from frazil.trainer import train as run
 
-    paths = [*(data or []), *(more or [])]
+    paths = list(data or [])
     flags = {
         "max_minutes": max_minutes,
         "max_steps": max_steps,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from frazil.errors import InputError
 from frazil.features import Features
 from frazil.nn.conditioning import Conditioning, DiffusionConditioning
-from frazil.nn.config import NetworkConfig, TrunkConfig
+from frazil.nn.config import NetworkConfig, TrunkConfig, require_divisor
 from frazil.nn.score import ScoreNetwork
 from frazil.nn.trunk import SmallTrunk
 from frazil.noise import Preconditioning
@@ -98,6 +98,11 @@ class ModelConfig:
     """Standard deviation of the data, angstrom."""
     coordinate_augmentation: bool = True
     """Trained on randomly turned and shifted copies, and so sampled with them; False learns the data's own frame."""
+
+    def __post_init__(self) -> None:
+        require_divisor(self.trunk.heads, self.network.token_s, "trunk heads", "token_s")
+        if not 0 < self.sigma_data < float("inf"):
+            raise InputError(f"sigma_data = {self.sigma_data} is out of range: give a number above 0")
 
     @classmethod
     def preset(cls, name: str) -> ModelConfig:

@@ -118,11 +118,11 @@ def train(
     if main:
         _check_folder(out, resume)
     dataset = load_dataset(data, val_data, val_fraction, settings, console)
+    module = TrainingModule(_new_model(settings), dataset.features, settings)
     if main:
         _describe(out, settings, dataset, resume)
     for note in dataset.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    module = TrainingModule(_new_model(settings), dataset.features, settings)
     record = RunRecord(
         config=settings.model, entities=dataset.entities, structures=len(dataset.features), seed=settings.seed
     )
