@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from frazil.denoiser import Denoiser, ModelConfig, StructureModel
 from frazil.errors import InputError
 from frazil.features import Features
+from frazil.loss import AtomWeights, diffusion_loss
 from frazil.nn.config import NetworkConfig, TrunkConfig
 from frazil.noise import KarrasSchedule, Preconditioning
 from frazil.sampler import PerSampleNoise, Sampler
@@ -149,3 +150,19 @@ def test_config_survives_a_round_trip_and_refuses_what_it_does_not_know() -> Non
         ModelConfig.from_dict({"network": {"token_s": "wide"}})
     with pytest.raises(InputError, match="no preset 'huge'"):
         ModelConfig.preset("huge")
+
+
+def test_without_alignment_a_turned_truth_costs_what_it_is_off() -> None:
+    features = random_features(9)
+    target = torch.randn(1, 2, features.num_atoms, 3)
+    resolved = torch.ones(1, 2, features.num_atoms, dtype=torch.bool)
+    turned = target.flip(-1) * torch.tensor([1.0, -1.0, 1.0])
+    arguments = (torch.full((1, 2), 3.0), features, resolved)
+    edm, same = Preconditioning(), AtomWeights(0.0, 0.0)
+    aligned = diffusion_loss(turned, target, *arguments, preconditioning=edm, weights=same, smooth_lddt=None)
+    as_it_lies = diffusion_loss(
+        turned, target, *arguments, preconditioning=edm, weights=same, smooth_lddt=None, align=None
+    )
+    expected = (turned - target).square().mean() * edm.loss_weight(torch.tensor(3.0))
+    torch.testing.assert_close(as_it_lies.mse, expected, rtol=1e-4, atol=1e-6)
+    assert float(aligned.mse) < 1e-6 < float(as_it_lies.mse)

@@ -97,7 +97,7 @@ class ModelConfig:
     sigma_data: float = 16.0
     """Standard deviation of the data, angstrom."""
     coordinate_augmentation: bool = True
-    """Trained on randomly turned and shifted copies, and so sampled with them; False learns the data's own frame."""
+    """Train on randomly turned and shifted copies, align in loss and sampling; False learns the data's own frame."""
 
     def __post_init__(self) -> None:
         require_divisor(self.trunk.heads, self.network.token_s, "trunk heads", "token_s")

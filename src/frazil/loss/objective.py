@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from frazil.features import Features
 from frazil.geometry import rigid_align
 from frazil.loss.lddt import SmoothLDDT
 from frazil.noise import Preconditioning
+
+Align = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(moving [B, S, A, 3], target [B, S, A, 3], weights [B, S, A]) -> moved, as `geometry.rigid_align`."""
 
 _NO_ATOM = 1e-5
 
@@ -50,7 +54,7 @@ class DiffusionLoss:
 def diffusion_loss(
     denoised: Tensor, target: Tensor, sigma: Tensor, features: Features, resolved: Tensor, *,
     preconditioning: Preconditioning, weights: AtomWeights, smooth_lddt: SmoothLDDT | None,
-    truth: Tensor | None = None, plddt_threshold: float = 0.0,
+    truth: Tensor | None = None, plddt_threshold: float = 0.0, align: Align | None = rigid_align,
 ) -> DiffusionLoss:  # fmt: skip
     """Loss of denoised coordinates against their truth (AlphaFold 3, section 3.7.1, equations 2-6).
 
@@ -75,6 +79,8 @@ def diffusion_loss(
         distances are computed once. By default `target`.
     plddt_threshold : float
         Where above 0, only atoms with a pLDDT above it count in both terms; the alignment uses all resolved ones.
+    align : callable or None
+        Puts the target onto the denoised coordinates; None compares them as they lie, for copies that are not turned.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def diffusion_loss(
     counted = resolved & features.atom_mask[:, None]
     if plddt_threshold > 0:
         counted = counted & (features.plddt > plddt_threshold)[:, None]
-    aligned = rigid_align(target.detach(), denoised.detach(), atom_weights)
+    aligned = target if align is None else align(target.detach(), denoised.detach(), atom_weights)
     squares = torch.where(counted[..., None], denoised - aligned, 0).square().sum(dim=-1)
     share = atom_weights * counted
     mse = (squares * share).sum(dim=-1) / ((3 * share).sum(dim=-1) + _NO_ATOM)

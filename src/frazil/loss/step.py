@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from frazil.features import Features
+from frazil.geometry import rigid_align
 from frazil.loss.copies import TrainingNoise
 from frazil.loss.lddt import SmoothLDDT
-from frazil.loss.objective import AtomWeights, DiffusionLoss, diffusion_loss
+from frazil.loss.objective import Align, AtomWeights, DiffusionLoss, diffusion_loss
 from frazil.noise import Preconditioning
 
 
@@ -31,6 +32,8 @@ class DiffusionTraining:
         The second term of the loss, or None without it.
     plddt_threshold : float
         Where above 0, only atoms with a pLDDT (0-100) above it count.
+    align : callable or None
+        Puts the truth onto the denoised coordinates (Algorithm 28); None where copies keep the data's own frame.
     """
 
     noise: TrainingNoise = field(default_factory=TrainingNoise)
@@ -38,6 +41,7 @@ class DiffusionTraining:
     weights: AtomWeights = field(default_factory=AtomWeights)
     smooth_lddt: SmoothLDDT | None = field(default_factory=SmoothLDDT)
     plddt_threshold: float = 0.0
+    align: Align | None = rigid_align
 
     def __call__(
         self, denoise: Callable[[Tensor, Tensor], Tensor], features: Features, generator: torch.Generator
@@ -57,5 +61,5 @@ class DiffusionTraining:
         return diffusion_loss(
             denoise(copies.noisy, copies.sigma), copies.target, copies.sigma, features, copies.resolved,
             truth=copies.truth, preconditioning=self.preconditioning, weights=self.weights,
-            smooth_lddt=self.smooth_lddt, plddt_threshold=self.plddt_threshold,
+            smooth_lddt=self.smooth_lddt, plddt_threshold=self.plddt_threshold, align=self.align,
         )  # fmt: skip

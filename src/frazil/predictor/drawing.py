@@ -88,6 +88,7 @@ def draw(
     sampler = Sampler(
         schedule,
         augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
+        align=rigid_align if model.config.coordinate_augmentation else None,
         max_parallel_samples=settings.max_parallel_samples,
     )
     try:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from frazil.checkpoint import EMA
 from frazil.denoiser import StructureModel
 from frazil.features import Features
+from frazil.geometry import rigid_align
 from frazil.loss import AtomWeights, DiffusionLoss, DiffusionTraining, SmoothLDDT, TrainingNoise
 from frazil.noise import LogNormalSigma
 from frazil.trainer.batches import Place, StepBatches
@@ -80,6 +81,7 @@ class TrainingModule(LightningModule):
             weights=AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight),
             smooth_lddt=SmoothLDDT() if settings.smooth_lddt else None,
             plddt_threshold=settings.plddt_threshold,
+            align=rigid_align if model.config.coordinate_augmentation else None,
         )
         self._ema_state: dict[str, Any] | None = None
 

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from frazil.data import contiguous_crop, randomize_reference
 from frazil.denoiser import StructureModel
 from frazil.features import Features
+from frazil.geometry import rigid_align
 from frazil.metrics import lddt, rmsd
 from frazil.noise import KarrasSchedule
 from frazil.sampler import CenterOnly, PerSampleNoise, RandomMotion, Sampler, stable_seed
@@ -73,6 +74,7 @@ def validate(
     sampler = Sampler(
         KarrasSchedule(sigma_data=model.config.sigma_data),
         augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
+        align=rigid_align if model.config.coordinate_augmentation else None,
         max_parallel_samples=settings.copies,
     )
     model.eval()
