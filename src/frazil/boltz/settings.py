@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from frazil.errors import InputError
-from frazil.geometry import rigid_align
+from frazil.geometry import Align, rigid_align
 from frazil.nn.config import NetworkConfig
 from frazil.noise import KarrasSchedule, LogNormalSigma
 from frazil.sampler import StochasticEuler
-from frazil.sampler.loop import Align
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ operations in a fixed order, so a structure's result has the same bits in any ba
 threads, and never depends on a device's reduced-precision matrix mode. Nothing here waits for a device.
 """
 
-from frazil.geometry.alignment import alignment_rotation, rigid_align
+from frazil.geometry.alignment import Align, alignment_rotation, rigid_align
 from frazil.geometry.angles import angle, dihedral, distance
 from frazil.geometry.motion import (
     RigidMotion,
@@ -16,6 +16,7 @@ from frazil.geometry.motion import (
 from frazil.geometry.sums import center, mean_atoms, sum_atoms
 
 __all__ = [
+    "Align",
     "RigidMotion",
     "alignment_rotation",
     "angle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 
 import torch
@@ -15,6 +16,10 @@ from frazil.geometry.sums import cross, dot, mean_atoms, or_one, rotate_rows, su
 _SQUARINGS_PER_ROUND, _ROUNDS = 4, 5
 # Lines this thin (square of width over length) leave the rotation about them to chance.
 _NO_TWIST = 1e-11
+
+
+Align = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(moving [..., A, 3], target [..., A, 3], weights [..., A]) -> moved; `rigid_align` is one."""
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +9,9 @@ from torch import Tensor
 
 from frazil.chemistry import DNA, NONPOLYMER, RNA
 from frazil.features import Features
-from frazil.geometry import rigid_align
+from frazil.geometry import Align, rigid_align
 from frazil.loss.lddt import SmoothLDDT
 from frazil.noise import Preconditioning
-
-Align = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(moving [B, S, A, 3], target [B, S, A, 3], weights [B, S, A]) -> moved, as `geometry.rigid_align`."""
 
 _NO_ATOM = 1e-5
 

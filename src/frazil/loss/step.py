@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from frazil.features import Features
-from frazil.geometry import rigid_align
+from frazil.geometry import Align, rigid_align
 from frazil.loss.copies import TrainingNoise
 from frazil.loss.lddt import SmoothLDDT
-from frazil.loss.objective import Align, AtomWeights, DiffusionLoss, diffusion_loss
+from frazil.loss.objective import AtomWeights, DiffusionLoss, diffusion_loss
 from frazil.noise import Preconditioning
 
 

@@ -20,10 +20,8 @@ from frazil.noise import KarrasSchedule
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings
 from frazil.sampler import (
-    CenterOnly,
     Frame,
     PerSampleNoise,
-    RandomMotion,
     Sampler,
     SampleResult,
     Start,
@@ -85,12 +83,8 @@ def draw(
     features = model.prepare(randomize_reference(featurize(request.structure), poses))
     features = features.to(next(model.parameters()).device)
     schedule = KarrasSchedule(sigma_data=model.config.sigma_data)
-    sampler = Sampler(
-        schedule,
-        augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
-        align=rigid_align if model.config.coordinate_augmentation else None,
-        max_parallel_samples=settings.max_parallel_samples,
-    )
+    turned = model.config.coordinate_augmentation
+    sampler = Sampler.for_frame(schedule, turned=turned, max_parallel_samples=settings.max_parallel_samples)
     try:
         denoise = model.denoiser.bind(model.condition(features))
         result = sampler.sample(

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from frazil.errors import InputError
-from frazil.geometry import center, rigid_align
+from frazil.geometry import Align, center, rigid_align
 from frazil.sampler.chunks import BoundedDenoise, Denoise
-from frazil.sampler.motion import Augmentation, RandomMotion
+from frazil.sampler.motion import Augmentation, CenterOnly, RandomMotion
 from frazil.sampler.sources import NoiseSource, NoiseStream
 from frazil.sampler.steering import Steering, StepRecord
 from frazil.sampler.stepping import Step, Stepper, StochasticEuler
-
-Align = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(moving [B, S, A, 3], target [B, S, A, 3], weights [B, 1, A]) -> moved, as `geometry.rigid_align`."""
 
 
 class Schedule(Protocol):
@@ -125,6 +122,23 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.max_parallel_samples is not None and self.max_parallel_samples < 1:
             raise InputError(f"max_parallel_samples is {self.max_parallel_samples}: give at least 1")
+
+    @classmethod
+    def for_frame(cls, schedule: Schedule, *, turned: bool, max_parallel_samples: int | None = None) -> Sampler:
+        """The sampler that fits how a network was trained.
+
+        Parameters
+        ----------
+        schedule : Schedule
+            Noise levels.
+        turned : bool
+            Trained on turned copies: samples are turned and aligned too; else they keep the data's own frame.
+        max_parallel_samples : int or None
+            Hard bound on structures x samples in one call of the denoiser.
+        """
+        augmentation: Augmentation = RandomMotion() if turned else CenterOnly()
+        align = rigid_align if turned else None
+        return cls(schedule, augmentation=augmentation, align=align, max_parallel_samples=max_parallel_samples)
 
     @torch.no_grad()
     def sample(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from frazil.checkpoint import atomic
+from frazil.atomic import atomic
 from frazil.errors import InputError
 
 

@@ -19,7 +19,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from frazil.checkpoint import RunRecord, atomic
+from frazil.atomic import atomic
+from frazil.checkpoint import RunRecord
 from frazil.denoiser import StructureModel
 from frazil.errors import InputError
 from frazil.sampler import stable_seed

@@ -13,10 +13,9 @@ from torch import Generator, Tensor
 from frazil.data import contiguous_crop, randomize_reference
 from frazil.denoiser import StructureModel
 from frazil.features import Features
-from frazil.geometry import rigid_align
 from frazil.metrics import lddt, rmsd
 from frazil.noise import KarrasSchedule
-from frazil.sampler import CenterOnly, PerSampleNoise, RandomMotion, Sampler, stable_seed
+from frazil.sampler import PerSampleNoise, Sampler, stable_seed
 from frazil.trainer.settings import TrainSettings
 
 MOST_STRUCTURES = 8
@@ -71,12 +70,8 @@ def validate(
     device : torch.device
         Where the model is.
     """
-    sampler = Sampler(
-        KarrasSchedule(sigma_data=model.config.sigma_data),
-        augmentation=RandomMotion() if model.config.coordinate_augmentation else CenterOnly(),
-        align=rigid_align if model.config.coordinate_augmentation else None,
-        max_parallel_samples=settings.copies,
-    )
+    schedule, turned = KarrasSchedule(sigma_data=model.config.sigma_data), model.config.coordinate_augmentation
+    sampler = Sampler.for_frame(schedule, turned=turned, max_parallel_samples=settings.copies)
     model.eval()
     scores = []
     for name, features in structures:
