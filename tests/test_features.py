@@ -1,24 +1,22 @@
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 import torch
 
-from frazil.features import Features, axes_of
+from frazil.features import Features, axes_of, tensor_fields
 from random_features import random_features
 
 
 def same(a: Features, b: Features) -> bool:
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Features))
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in tensor_fields())
 
 
 def test_axes_are_those_of_the_tensors() -> None:
     features = random_features()
     lengths = {"token": 9, "atom": features.num_atoms, "bond": 2, "model": 2}
-    for field in fields(Features):
-        shape = getattr(features, field.name).shape
-        assert tuple(shape[1 : 1 + len(axes_of(field.name))]) == tuple(lengths[a] for a in axes_of(field.name))
+    for name in tensor_fields():
+        shape = getattr(features, name).shape
+        assert tuple(shape[1 : 1 + len(axes_of(name))]) == tuple(lengths[a] for a in axes_of(name))
 
 
 def test_padding_then_cropping_restores_the_structure() -> None:

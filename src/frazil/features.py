@@ -6,11 +6,13 @@ Axes: B structures, N tokens, A atoms, E models of an ensemble, K covalent bonds
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from frazil.restraints import Restraints
 
 ATOM_AXIS, TOKEN_AXIS, BOND_AXIS, MODEL_AXIS, ENSEMBLE_ATOM_AXES, BATCH_ONLY = (
     "atom",
@@ -88,6 +90,8 @@ class Features:
     """[B, E, A] bool, True where `coords` were observed."""
     ensemble_size: Tensor
     """[B] int64, models that exist of the E."""
+    restraints: Restraints = field(default_factory=Restraints.none)
+    """What samples are held to; training does not read it."""
 
     @property
     def batch_size(self) -> int:
@@ -110,17 +114,20 @@ class Features:
         return self.token_mask.device
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Features:
-        """The record with `change` applied to every tensor."""
-        return replace(self, **{f.name: change(getattr(self, f.name)) for f in fields(self)})
+        """The record with `change` applied to every tensor but those of the restraints."""
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in tensor_fields()}
+        return replace(self, **changed)
 
     def to(self, device: torch.device | str) -> Features:
         """The record on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(moved, restraints=self.restraints.to(device))
 
     def select(self, index: int | slice) -> Features:
         """The structures `index` of the batch; an int keeps the batch axis with length 1."""
         rows = slice(index, index + 1) if isinstance(index, int) else index
-        return self.map(lambda tensor: tensor[rows])
+        kept = range(self.batch_size)[rows]
+        return replace(self.map(lambda tensor: tensor[rows]), restraints=self.restraints.select(kept))
 
     def pad(
         self, *, num_tokens: int | None = None, num_atoms: int | None = None,
@@ -135,13 +142,13 @@ class Features:
         """
         wanted = {"token": num_tokens, "atom": num_atoms, "bond": num_bonds, "model": num_models}
         changed: dict[str, Any] = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            for dim, axis in enumerate(axes_of(field.name), start=1):
+        for name in tensor_fields():
+            tensor = getattr(self, name)
+            for dim, axis in enumerate(axes_of(name), start=1):
                 length = wanted[axis]
                 if length is not None:
-                    tensor = _pad_dim(tensor, dim, length, _PADDING.get(field.name, 0), field.name)
-            changed[field.name] = tensor
+                    tensor = _pad_dim(tensor, dim, length, _PADDING.get(name, 0), name)
+            changed[name] = tensor
         return replace(self, **changed)
 
     def pad_to_multiple(self, atoms: int = 32) -> Features:
@@ -167,21 +174,21 @@ class Features:
         new_token[token_indices] = torch.arange(len(token_indices), device=self.device)
         token_of_atom = new_token[self.atom_token_index[0]]
         atoms = torch.nonzero((token_of_atom >= 0) & self.atom_mask[0]).squeeze(1)
-        new_atom = torch.zeros(self.num_atoms, dtype=torch.int64, device=self.device)
+        new_atom = torch.full((self.num_atoms,), -1, dtype=torch.int64, device=self.device)
         new_atom[atoms] = torch.arange(len(atoms), device=self.device)
         bonds = torch.where(self.token_bonds >= 0, new_token[self.token_bonds.clamp(min=0)], -1)
         kept_bonds = torch.nonzero((bonds[0] >= 0).all(dim=-1)).squeeze(1)
         keep = {"token": token_indices, "atom": atoms, "bond": kept_bonds}
-        changed = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            for dim, axis in enumerate(axes_of(field.name), start=1):
+        changed: dict[str, Any] = {"restraints": self.restraints.crop(new_atom)}
+        for name in tensor_fields():
+            tensor = getattr(self, name)
+            for dim, axis in enumerate(axes_of(name), start=1):
                 if axis in keep:
                     tensor = tensor.index_select(dim, keep[axis])
-            changed[field.name] = tensor
+            changed[name] = tensor
         changed["token_bonds"] = bonds[:, kept_bonds]
         changed["atom_token_index"] = token_of_atom[atoms][None]
-        changed["representative_atom_index"] = new_atom[changed["representative_atom_index"]]
+        changed["representative_atom_index"] = new_atom[changed["representative_atom_index"]].clamp(min=0)
         return replace(self, **changed)
 
     @staticmethod
@@ -207,7 +214,16 @@ class Features:
             )
             for f in batch
         ]
-        return Features(**{f.name: torch.cat([getattr(p, f.name) for p in padded]) for f in fields(Features)})
+        first_rows = [sum(f.batch_size for f in batch[:index]) for index in range(len(batch))]
+        return Features(
+            **{name: torch.cat([getattr(p, name) for p in padded]) for name in tensor_fields()},
+            restraints=Restraints.join([p.restraints for p in padded], first_rows),
+        )
+
+
+def tensor_fields() -> tuple[str, ...]:
+    """Names of the fields of `Features` that are tensors with a batch axis: all but the restraints."""
+    return tuple(f.name for f in fields(Features) if f.name != "restraints")
 
 
 def axes_of(field_name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,8 @@ def featurize(structure: Structure) -> Features:
     """
     tokens = _tokenize(structure)
     fields = {**_token_fields(structure, tokens), **_bond_fields(structure, tokens), **_atom_fields(structure, tokens)}
-    return Features(**{name: torch.from_numpy(np.array(value))[None] for name, value in fields.items()})
+    tensors: dict[str, Any] = {name: torch.from_numpy(np.array(value))[None] for name, value in fields.items()}
+    return Features(**tensors)
 
 
 def _tokenize(structure: Structure) -> _Tokens:

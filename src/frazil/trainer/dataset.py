@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.console import Console
 from frazil.checkpoint import entities_of
 from frazil.data import Structure, featurize, read_all
 from frazil.errors import InputError
-from frazil.features import Features
+from frazil.features import Features, tensor_fields
 from frazil.sampler import stable_seed
 from frazil.trainer.settings import TrainSettings
 from frazil.trainer.validation import held_out
@@ -101,9 +101,9 @@ def divide(
 def fingerprint(features: Features) -> str:
     """Digest of everything that training sees of a structure."""
     digest = hashlib.blake2b(digest_size=16)
-    for field in fields(features):
-        tensor = getattr(features, field.name)
-        digest.update(f"{field.name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+    for name in tensor_fields():
+        tensor = getattr(features, name)
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
