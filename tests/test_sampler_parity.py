@@ -10,7 +10,15 @@ from torch import Tensor
 
 from frazil.geometry import RigidMotion
 from frazil.noise import KarrasSchedule
-from frazil.sampler import ReferenceNoise, Sampler, StepRecord, StochasticEuler
+from frazil.sampler import (
+    NoiseStream,
+    ReferenceNoise,
+    Sampler,
+    SteeringReport,
+    StepRecord,
+    StochasticEuler,
+    take_samples,
+)
 
 diffusion = pytest.importorskip("boltz.model.modules.diffusionv2")
 
@@ -131,7 +139,7 @@ class ToySteering:
     gradient_moves: int = 0
     lam: float = 4.0
 
-    def begin(self, atom_mask: Tensor, num_samples: int) -> ToyState:
+    def begin(self, atom_mask: Tensor, num_samples: int, noise: NoiseStream) -> ToyState:
         batch, atoms = atom_mask.shape
         return ToyState(torch.zeros(batch, num_samples * self.num_particles, atoms, 3))
 
@@ -148,6 +156,9 @@ class ToySteering:
         if self.gradient_moves and not step.is_last:
             record, state = self._guide(record, state)
         return self._resample(record, state, weights) if weights is not None else (record, state)
+
+    def report(self, state: ToyState) -> SteeringReport:
+        return SteeringReport(0, (), None, torch.zeros(0, 0))
 
     def _weights(self, record: StepRecord, state: ToyState) -> tuple[Tensor, ToyState]:
         energy = ToyPotential().compute(record.denoised, None, None)
@@ -174,9 +185,8 @@ class ToySteering:
         count = 1 if record.step.is_last else particles
         picked = torch.multinomial(weights.flatten(0, 1), count, replacement=True).view(batch, groups, count)
         columns = (picked + particles * torch.arange(groups)[:, None]).flatten(1)
-        rows = torch.arange(batch)[:, None]
-        chosen = {name: getattr(record, name)[rows, columns] for name in ("coords", "noise", "noisy", "denoised")}
-        return replace(record, **chosen), ToyState(state.guidance[rows, columns], state.energy[rows, columns])
+        chosen = ToyState(take_samples(state.guidance, columns), take_samples(state.energy, columns))
+        return record.select(columns), chosen
 
 
 @pytest.mark.parametrize("aligned", [False, True])

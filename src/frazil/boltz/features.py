@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from frazil.boltz.restraints import read_restraints
 from frazil.features import Features
 from frazil.nn.attention import AtomWindows
 
@@ -23,7 +25,8 @@ def to_features(feats: Mapping[str, Tensor]) -> Features:
     Returns
     -------
     Features
-        What the diffusion module does not read (chains, bonds, truth) is empty.
+        What neither the diffusion module nor steering reads (bonds between tokens, truth) is empty, and so are the
+        restraints: see `restrained_features`. What `feats` does not hold is 0.
     """
     atom_mask = feats["atom_pad_mask"].bool()
     B, A = atom_mask.shape
@@ -34,16 +37,16 @@ def to_features(feats: Mapping[str, Tensor]) -> Features:
     bonds = torch.full((B, 0, 2), -1, dtype=torch.int64, device=atom_mask.device)
     return Features(
         token_mask=token_mask,
-        token_index=tokens,
-        residue_index=tokens,
-        asym_id=tokens,
-        entity_id=tokens,
-        sym_id=tokens,
-        mol_type=feats["mol_type"].long() if "mol_type" in feats else tokens,
+        token_index=_integers(feats, "token_index", tokens),
+        residue_index=_integers(feats, "residue_index", tokens),
+        asym_id=_integers(feats, "asym_id", tokens),
+        entity_id=_integers(feats, "entity_id", tokens),
+        sym_id=_integers(feats, "sym_id", tokens),
+        mol_type=_integers(feats, "mol_type", tokens),
         res_type=_class_index(feats, "res_type", tokens),
         modified=feats["modified"].bool() if "modified" in feats else token_mask & False,
-        cyclic_period=tokens,
-        representative_atom_index=tokens,
+        cyclic_period=_integers(feats, "cyclic_period", tokens),
+        representative_atom_index=_class_index(feats, "token_to_rep_atom", tokens),
         token_bonds=bonds,
         token_bond_type=bonds[..., 0],
         atom_mask=atom_mask,
@@ -59,6 +62,16 @@ def to_features(feats: Mapping[str, Tensor]) -> Features:
         resolved_mask=_resolved(feats, atom_mask)[:, None],
         ensemble_size=torch.ones(B, dtype=torch.int64, device=atom_mask.device),
     )
+
+
+def restrained_features(feats: Mapping[str, Tensor]) -> Features:
+    """`to_features` with the restraints that Boltz-2's featurizer prepared for its potentials."""
+    features = to_features(feats)
+    return replace(features, restraints=read_restraints(feats, features))
+
+
+def _integers(feats: Mapping[str, Tensor], name: str, default: Tensor) -> Tensor:
+    return feats[name].long() if name in feats else default
 
 
 def _class_index(feats: Mapping[str, Tensor], name: str, default: Tensor) -> Tensor:

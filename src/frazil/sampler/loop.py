@@ -1,20 +1,21 @@
-"""The loop itself: move, add noise, denoise, steer, align, advance (AlphaFold 3, Algorithm 18; Karras 2022)."""
+"""The loop itself: move, add noise, denoise, hold, steer, align, advance (AlphaFold 3, Algorithm 18; Karras 2022)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
 
 from frazil.errors import InputError
-from frazil.geometry import Align, center, rigid_align
+from frazil.geometry import Align, RigidMotion, mean_atoms, rigid_align
 from frazil.sampler.chunks import BoundedDenoise, Denoise
+from frazil.sampler.hold import Hold
 from frazil.sampler.motion import Augmentation, CenterOnly, RandomMotion
 from frazil.sampler.sources import NoiseSource, NoiseStream
-from frazil.sampler.steering import Steering, StepRecord
+from frazil.sampler.steering import Steering, SteeringReport, StepRecord, finite_samples, take_samples
 from frazil.sampler.stepping import Step, Stepper, StochasticEuler
 
 
@@ -52,6 +53,9 @@ class Frame:
     """[B, S, A, 3] coordinates that were denoised (after alignment, where there is one)."""
     denoised: Tensor
     """[B, S, A, 3] estimate of the clean coordinates."""
+    parents: Tensor | None = None
+    """[B, S] int64, the sample of the frame before (of the start, in the first) that each sample comes from; None if
+    every sample comes from its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,7 @@ class SampleResult:
     """What sampling gives."""
 
     coords: Tensor
-    """[B, S, A, 3] float32, angstrom; values at padding atoms mean nothing."""
+    """[B, S, A, 3] float32, angstrom; values at padding atoms mean nothing. S may count particles, see `Steering`."""
     finite: Tensor
     """[B, S] bool: every existing atom of the sample has finite coordinates."""
     trajectory: tuple[Frame, ...]
@@ -70,6 +74,8 @@ class SampleResult:
     """Most samples (structures x samples) in one call of the denoiser, after any halving."""
     halvings: int
     """How often memory ran out, so that this was halved."""
+    steering: SteeringReport | None = None
+    """What steering did; None without any."""
 
 
 @final
@@ -151,6 +157,7 @@ class Sampler:
         *,
         center_mask: Tensor | None = None,
         start: Start | None = None,
+        hold: Hold | None = None,
         trajectory_every: int | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> SampleResult:
@@ -172,6 +179,8 @@ class Sampler:
             [B, A] bool, atoms whose mean is the centre; `atom_mask` by default (the reference counts padding too).
         start : Start, optional
             Structure and noise level to start from, instead of pure noise at the schedule's first level.
+        hold : Hold, optional
+            Atoms that stay at given coordinates; samples then come in the frame of these.
         trajectory_every : int, optional
             Keep every so many-th step, and the last, in the result.
         on_step : callable, optional
@@ -189,35 +198,53 @@ class Sampler:
         particles = 1 if self.steering is None else self.steering.num_particles
         bounded = BoundedDenoise(denoise, self.max_parallel_samples)
         stream = noise.stream(atom_mask, num_samples, particles)
-        run = _Run(atom_mask, atom_mask if center_mask is None else center_mask, stream, bounded)
+        mobile = atom_mask if hold is None else hold.mobile(atom_mask)
+        run = _Run(atom_mask, mobile, atom_mask if center_mask is None else center_mask, stream, bounded, hold)
         plan = self.stepper.plan(self._levels(start, num_steps))
         levels = torch.tensor([step.sigma_hat for step in plan], dtype=torch.float32).to(atom_mask.device)
-        state = None if self.steering is None else self.steering.begin(atom_mask, num_samples)
-        coords = _beginning(plan[0].sigma, start, stream)
+        state = self._begin(plan[0].sigma, start, num_samples, run)
         frames = []
         for step, level in zip(plan, levels, strict=True):
-            noisy, denoised, state = self._estimate(step, level, coords, state, run)
+            noisy, denoised, state = self._estimate(step, level, state, run)
             if trajectory_every is not None and (step.index % trajectory_every == 0 or step.is_last):
-                frames.append(Frame(step.index, step.sigma_hat, noisy.cpu(), denoised.cpu()))
-            coords = self.stepper.advance(step, noisy, denoised)
+                frames.append(_frame(step, noisy, denoised, state.ancestors))
+                state = replace(state, ancestors=None)
+            state = replace(state, coords=self.stepper.advance(step, noisy, denoised))
             if on_step is not None:
                 on_step(step.index + 1, step.num_steps)
-        finite = (torch.isfinite(coords) | ~atom_mask[:, None, :, None]).flatten(-2).all(dim=-1)
-        return SampleResult(coords, finite, tuple(frames), len(plan), bounded.largest, bounded.halvings)
+        coords = state.coords if hold is None else hold.finish(state.anchors, state.coords)
+        finite = finite_samples(coords, atom_mask)
+        report = None if self.steering is None else self.steering.report(state.steering)
+        return SampleResult(coords, finite, tuple(frames), len(plan), bounded.largest, bounded.halvings, report)
 
-    def _estimate(self, step: Step, level: Tensor, coords: Tensor, state: Any, run: _Run) -> tuple[Tensor, Tensor, Any]:
-        """Move, add noise, denoise, steer, align: noisy and denoised coordinates, and the steering's state.
+    def _begin(self, sigma: float, start: Start | None, num_samples: int, run: _Run) -> _State:
+        """Noise at the first level, on top of the given structure if there is one."""
+        coords = sigma * run.stream.normal()
+        given = None
+        if start is not None:
+            given = start.coords if start.coords.dim() == 4 else start.coords[:, None]
+            coords = given.to(coords) + coords
+        anchors = coords if run.hold is None else run.hold.begin(coords, given)
+        steered = None if self.steering is None else self.steering.begin(run.atom_mask, num_samples, run.stream)
+        return _State(coords, anchors, steered)
+
+    def _estimate(self, step: Step, level: Tensor, state: _State, run: _Run) -> tuple[Tensor, Tensor, _State]:
+        """Move, add noise, denoise, hold, steer, align: noisy and denoised coordinates, and the state.
 
         `level` is `step.sigma_hat` as a tensor on the device.
         """
-        coords, state = self._move(coords, state, run)
-        noise = step.noise_std * run.stream.normal()
+        state = self._move(state, run)
+        coords, noise = _noised(step, state, run)
         noisy = coords + noise
         denoised = run.denoise(noisy, level.expand(coords.shape[0], 1))
+        if run.hold is not None:
+            state = replace(state, anchors=run.hold.place(state.anchors, denoised))
+            denoised = run.hold.put(state.anchors, denoised)
         if self.steering is not None:
-            record = StepRecord(step, run.atom_mask, coords, noise, noisy, denoised)
-            record, state = self.steering.steer(record, state)
+            record = StepRecord(step, run.atom_mask, run.mobile, coords, noise, noisy, denoised)
+            record, steered = self.steering.steer(record, state.steering)
             noisy, denoised = record.noisy, record.denoised
+            state = replace(state.descend(record.parents), steering=steered)
         if self.align is not None:
             noisy = self.align(noisy, denoised, run.atom_mask[:, None])
         return noisy, denoised, state
@@ -227,15 +254,17 @@ class Sampler:
             return self.schedule.sigmas(num_steps)
         return self.schedule.from_sigma(start.sigma, num_steps)
 
-    def _move(self, coords: Tensor, state: Any, run: _Run) -> tuple[Tensor, Any]:
-        """Centre and move the samples; directions in the steering's state turn along."""
+    def _move(self, state: _State, run: _Run) -> _State:
+        """Centre and move the samples; what is held and what steering remembers moves along."""
         if self.augmentation is None:
-            return coords, state
-        coords = center(coords, run.center_mask[:, None])
+            return state
+        middle = mean_atoms(state.coords, run.center_mask[:, None])
+        coords = state.coords - middle[..., None, :]
         motion = self.augmentation.motion(coords, run.stream)
-        if self.steering is not None:
-            state = self.steering.move(state, motion)
-        return motion.apply(coords), state
+        whole = RigidMotion(motion.rotation, motion.apply(-middle[..., None, :])[..., 0, :])
+        anchors = state.anchors if run.hold is None else whole.apply(state.anchors)
+        steered = None if self.steering is None else self.steering.move(state.steering, whole)
+        return replace(state, coords=motion.apply(coords), anchors=anchors, steering=steered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,15 +272,43 @@ class _Run:
     """What stays the same over the steps of one call."""
 
     atom_mask: Tensor
+    mobile: Tensor
     center_mask: Tensor
     stream: NoiseStream
     denoise: Denoise
+    hold: Hold | None
 
 
-def _beginning(sigma: float, start: Start | None, stream: NoiseStream) -> Tensor:
-    """Noise at the first level, on top of the given structure if there is one."""
-    noise = sigma * stream.normal()
-    if start is None:
-        return noise
-    given = start.coords if start.coords.dim() == 4 else start.coords[:, None]
-    return given.to(noise) + noise
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What goes from step to step."""
+
+    coords: Tensor
+    """[B, S, A, 3] angstrom."""
+    anchors: Tensor
+    """[B, S, A, 3] where the held atoms are; read only where some are held."""
+    steering: Any
+    """The state of the steering object."""
+    ancestors: Tensor | None = None
+    """[B, S] samples at the last frame that these come from; None for their own."""
+
+    def descend(self, parents: Tensor | None) -> _State:
+        """The state of the samples `parents`; coordinates are those of the step's record and not touched."""
+        if parents is None:
+            return self
+        ancestors = parents if self.ancestors is None else take_samples(self.ancestors, parents)
+        return replace(self, anchors=take_samples(self.anchors, parents), ancestors=ancestors)
+
+
+def _noised(step: Step, state: _State, run: _Run) -> tuple[Tensor, Tensor]:
+    """Coordinates and the fresh noise to be added: all of the level's noise where atoms are held."""
+    normal = run.stream.normal()
+    noise = step.noise_std * normal
+    if run.hold is None:
+        return state.coords, noise
+    return run.hold.put(state.anchors, state.coords), run.hold.put(step.sigma_hat * normal, noise)
+
+
+def _frame(step: Step, noisy: Tensor, denoised: Tensor, ancestors: Tensor | None) -> Frame:
+    parents = None if ancestors is None else ancestors.cpu()
+    return Frame(step.index, step.sigma_hat, noisy.cpu(), denoised.cpu(), parents)

@@ -22,6 +22,10 @@ class NoiseStream(Protocol):
         """Quaternions [B, S, 4] (not normalised) and translations [B, S, 3], standard normal."""
         ...
 
+    def uniform(self, count: int) -> Tensor:
+        """[B, G, `count`] numbers, uniform in [0, 1), for each of the G = `num_samples` groups of particles."""
+        ...
+
 
 class NoiseSource(Protocol):
     """Something that opens a stream of noise for a batch."""
@@ -49,7 +53,8 @@ class PerSampleNoise:
     The generator of a sample is seeded from (seed, name, sample index, particle). It gives, in this order: the start
     noise; then for each step the quaternion (4 numbers) and the translation (3) where the loop moves the sample, and
     the step's noise. Noise is drawn on the CPU for existing atoms only, in atom order: neither padding nor the device
-    shifts it. The global generator is not touched.
+    shifts it. Selection among the particles of a sample draws from a generator of its own, seeded from (seed, name,
+    sample index, "resampling"), so that it shifts nothing else. The global generator is not touched.
 
     Parameters
     ----------
@@ -87,14 +92,21 @@ class PerSampleNoise:
             ]
             for name in self.names
         ]
-        return _PerSampleStream(generators, atom_mask)
+        selecting = [
+            [Generator().manual_seed(stable_seed(self.seed, name, index, "resampling")) for index in indices]
+            for name in self.names
+        ]
+        return _PerSampleStream(generators, selecting, atom_mask)
 
 
 class _PerSampleStream:
     """Draws from one CPU generator a sample and scatters the numbers to the existing atoms."""
 
-    def __init__(self, generators: Sequence[Sequence[Generator]], atom_mask: Tensor) -> None:
+    def __init__(
+        self, generators: Sequence[Sequence[Generator]], selecting: Sequence[Sequence[Generator]], atom_mask: Tensor
+    ) -> None:
         self._generators = generators
+        self._selecting = selecting
         self._device = atom_mask.device
         self._pin = atom_mask.is_cuda  # a copy from pinned memory does not wait for the device
         self._num_atoms = atom_mask.shape[1]
@@ -118,6 +130,11 @@ class _PerSampleStream:
         moved = host.to(self._device, non_blocking=True)
         return moved[..., :4], moved[..., 4:]
 
+    def uniform(self, count: int) -> Tensor:
+        """See `NoiseStream.uniform`."""
+        rows = [torch.stack([torch.rand(count, generator=group) for group in row]) for row in self._selecting]
+        return torch.stack(rows).to(self._device)
+
     def _host(self, *shape: int, fill: float = 0.0) -> Tensor:
         size = (len(self._generators), len(self._generators[0]), *shape)
         return torch.full(size, fill, pin_memory=self._pin)
@@ -130,20 +147,21 @@ class ReferenceNoise:
 
     Start noise randn([B * S, A, 3]); for each step quaternions randn([B * S, 4]), translations randn([B * S, 1, 3])
     where the loop moves the samples, and noise randn([B * S, A, 3]); sample s of structure b is row b * S + s. Padding
-    atoms get noise as well.
+    atoms get noise as well. Numbers for selection are rand([B * G, count]) (Boltz-2 itself calls torch.multinomial).
     """
 
     def stream(self, atom_mask: Tensor, num_samples: int, num_particles: int) -> NoiseStream:
         """See `NoiseSource.stream`."""
-        return _ReferenceStream(atom_mask, num_samples * num_particles)
+        return _ReferenceStream(atom_mask, num_samples, num_particles)
 
 
 class _ReferenceStream:
     """Draws for all samples at once."""
 
-    def __init__(self, atom_mask: Tensor, num_samples: int) -> None:
+    def __init__(self, atom_mask: Tensor, num_groups: int, num_particles: int) -> None:
         self._batch, self._num_atoms = atom_mask.shape
-        self._samples = num_samples
+        self._groups = num_groups
+        self._samples = num_groups * num_particles
         self._device = atom_mask.device
 
     def normal(self) -> Tensor:
@@ -154,6 +172,10 @@ class _ReferenceStream:
         """See `NoiseStream.motion`."""
         quaternions = self._draw(4)
         return quaternions, self._draw(1, 3).squeeze(-2)
+
+    def uniform(self, count: int) -> Tensor:
+        """See `NoiseStream.uniform`."""
+        return torch.rand(self._batch * self._groups, count, device=self._device).unflatten(0, (self._batch, -1))
 
     def _draw(self, *shape: int) -> Tensor:
         flat = torch.randn(self._batch * self._samples, *shape, device=self._device)
