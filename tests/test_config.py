@@ -9,9 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frazil.config import Config, load_config, parse_config, predict_settings, train_settings
+from frazil.config import (
+    Config,
+    load_config,
+    parse_config,
+    predict_settings,
+    requests_from_flags,
+    steering_flags,
+    train_settings,
+)
 from frazil.denoiser import ModelConfig
 from frazil.errors import InputError
+from frazil.potentials import POTENTIAL_SETS
 from frazil.trainer import TrainSettings
 from tiny_run import tiny_settings
 
@@ -120,9 +129,11 @@ def test_every_setting_of_training_can_be_given() -> None:
     assert train_settings(parse_config({"train": values}, "x"), {}) == TrainSettings()
 
 
-keys = st.sampled_from(
-    ["model", "train", "sample", "network", "trunk", "copies", "steps", "learning_rate", "preset", "token_s", "depth"]
-)
+keys = st.sampled_from([
+    "model", "train", "sample", "network", "trunk", "copies", "steps", "learning_rate", "preset", "token_s", "depth",
+    "steering", "sets", "particles", "lambda", "contact", "weights", "contacts", "guidance", "interval", "start", "end",
+    "alpha", "thresholds", "values", "first", "second", "max_distance",
+])  # fmt: skip
 values = st.recursive(
     st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.none(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys | st.text(max_size=4), inner, max_size=3),
@@ -151,3 +162,22 @@ def test_any_bytes_are_accepted_or_refused(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "x.toml"
     path.write_bytes(content)
     accept_or_refuse(lambda: load_config(path))
+
+
+def test_restraints_of_file_and_flags_both_count() -> None:
+    config = parse_config({"steering": {"contact": ["A:1,A:2,8"], "particles": 2, "lambda": 3}}, "x.toml")
+    flags = steering_flags("none", 5, None, None, requests_from_flags(["A:1,A:3,6"], ["A:1,A:4,5"], None))
+    steering = predict_settings(config, {}, flags).steering
+    assert [one.label for one in steering.requests] == ["A:1,A:2,8", "A:1,A:3,6", "A:1,A:4,5"]
+    assert (steering.particles, steering.strength, steering.sets) == (5, 3.0, ())
+    assert predict_settings(config, {}).steering.sets is None
+    assert predict_settings(parse_config({"steering": {"sets": ["none"]}}, "x"), {}).steering.sets == ()
+
+
+def test_weights_that_are_not_given_stay_as_usual() -> None:
+    usual = POTENTIAL_SETS["contacts"]["contacts"].weights
+    weights = {"contacts": {"guidance": {"thresholds": [0.5], "values": [0, 2]}}, "dihedrals": {"interval": 7}}
+    found = predict_settings(parse_config({"steering": {"weights": weights}}, "x.toml"), {}).steering.weights
+    assert (found["contacts"].resampling, found["contacts"].interval) == (usual.resampling, usual.interval)
+    assert [found["contacts"].guidance.at(t) for t in (0.4, 0.6)] == [0.0, 2.0]
+    assert found["dihedrals"].interval == 7

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from frazil.metrics import Matcher, chirality_errors, clashes, count_clashes, handedness, lddt, rmsd, superposition
+from frazil.metrics import (
+    Matcher,
+    agreement,
+    chirality_errors,
+    clashes,
+    count_clashes,
+    handedness,
+    lddt,
+    rmsd,
+    superposition,
+)
 from frazil.metrics.matching import MAX_ASSIGNMENTS
 from frazil.metrics.neighbours import neighbour_pairs
 
@@ -233,3 +243,26 @@ def test_wrong_and_flat_centres_are_errors_and_unresolved_ones_are_not():
     hidden[4] = np.nan
     assert chirality_errors(hidden, centres, expected).tolist() == [0]
     assert chirality_errors(TETRAHEDRON * MIRROR, centres, np.array([np.nan, 0.0])).size == 0
+
+
+@pytest.mark.parametrize("residue", [None, np.arange(30) // 4])
+def test_agreement_is_the_mean_lddt_to_the_others(residue):
+    samples = cloud(5, 30)[None] + np.random.default_rng(6).normal(size=(4, 30, 3))
+    others = [[lddt(samples[i], samples[j], residue) for j in range(4) if j != i] for i in range(4)]
+    assert agreement(samples, residue) == pytest.approx(np.mean(others, axis=1), abs=1e-12)
+
+
+def test_agreement_of_one_or_of_nothing_in_common_is_nan():
+    assert np.isnan(agreement(cloud(7, 9)[None])).all()
+    assert np.isnan(agreement(np.full((3, 9, 3), np.nan))).all()
+    gap = np.stack([cloud(7, 9)] * 3)
+    gap[1, 4] = np.nan
+    assert agreement(gap).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_agreement_of_many_samples_is_that_of_some():
+    samples = cloud(8, 12)[None] + np.random.default_rng(9).normal(size=(450, 12, 3))
+    found = agreement(samples)
+    shown = samples[::4]
+    assert found[1] == pytest.approx(np.mean([lddt(samples[1], one) for one in shown]), abs=1e-12)
+    assert np.isfinite(found).all()

@@ -37,6 +37,26 @@ ELEMENTS: Final = (
 )  # fmt: skip
 ATOMIC_NUMBER: Final = {symbol.upper(): number for number, symbol in enumerate(ELEMENTS)}
 
+VDW_RADII: Final = (
+    0.0, 1.2, 1.4, 2.2, 1.9, 1.8, 1.7, 1.6, 1.55, 1.5, 1.54, 2.4, 2.2, 2.1, 2.1, 1.95, 1.8, 1.8, 1.88, 2.8, 2.4, 2.3,
+    2.15, 2.05, 2.05, 2.05, 2.05, 2.0, 2.0, 2.0, 2.1, 2.1, 2.1, 2.05, 1.9, 1.9, 2.02, 2.9, 2.55, 2.4, 2.3, 2.15, 2.1,
+    2.05, 2.05, 2.0, 2.05, 2.1, 2.2, 2.2, 2.25, 2.2, 2.1, 2.1, 2.16, 3.0, 2.7, 2.5, 2.48, 2.47, 2.45, 2.43, 2.42, 2.4,
+    2.38, 2.37, 2.35, 2.33, 2.32, 2.3, 2.28, 2.27, 2.25, 2.2, 2.1, 2.05, 2.0, 2.0, 2.05, 2.1, 2.05, 2.2, 2.3, 2.3, 2.0,
+    2.0, 2.0, 2.0, 2.0, 2.0, 2.4, 2.0, 2.3, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0,
+    2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0,
+)  # fmt: skip
+"""Van-der-Waals radii in angstrom by atomic number, 0 for an unknown element (the table of RDKit and Boltz-2)."""
+METAL_RADIUS: Final = 0.7
+"""Angstrom, about an ion's: metals are coordinated at distances that would be clashes by van-der-Waals radii."""
+NONMETALS: Final = (
+    "H", "HE", "B", "C", "N", "O", "F", "NE", "SI", "P", "S", "CL", "AR", "GE", "AS", "SE", "BR", "KR", "TE", "I", "XE",
+)  # fmt: skip
+CONTACT_RADII: Final = tuple(
+    radius if number == 0 or symbol.upper() in NONMETALS else METAL_RADIUS
+    for number, (symbol, radius) in enumerate(zip(ELEMENTS, VDW_RADII, strict=True))
+)
+"""Radii in angstrom by atomic number that clashes are judged by: van der Waals, `METAL_RADIUS` for metals."""
+
 PROTEIN_BACKBONE: Final = ("N", "CA", "C", "O")
 NUCLEIC_BACKBONE: Final = ("P", "OP1", "OP2", "O5'", "C5'", "C4'", "O4'", "C3'", "O3'", "C2'", "O2'", "C1'")
 BACKBONE_CLASSES: Final = 1 + len(PROTEIN_BACKBONE) + len(NUCLEIC_BACKBONE)

@@ -7,13 +7,16 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from frazil._version import __version__
 from frazil.errors import FrazilError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # plain help is compact enough to fit a screen, boxes are not
 app = typer.Typer(
@@ -59,6 +62,14 @@ def _fail(line: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+def _console(*, stderr: bool) -> Console:
+    """A console as wide as the terminal, or wide enough for a table in a file or a pipe."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDE)
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"frazil {__version__}")
@@ -77,6 +88,15 @@ def frazil(
     """
 
 
+ContactOption = Annotated[
+    list[str] | None, typer.Option("--contact", metavar="A:1,B:2,D", help="Atoms within D angstrom.")
+]
+MinDistanceOption = Annotated[
+    list[str] | None, typer.Option("--min-distance", metavar="A:1,B:2,D", help="Atoms at least D apart.")
+]
+TemplateOption = Annotated[
+    str | None, typer.Option("--template", metavar="FILE", help="Structure to stay near, aligned.")
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="TOML", help="Settings; flags override them.")]
 
 
@@ -143,14 +163,14 @@ def train(
         raise typer.Exit(128 + result.signal)
 
 
-@app.command(epilog="Example: frazil sample 1as5.cif.gz --checkpoint run --out samples")
+@app.command(epilog="Example: frazil sample x.yaml --checkpoint run --out y --contact A:3,B:21,8")
 @_one_line_errors
 def sample(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Structure file, SDF, SMILES, CCD code, FASTA or YAML.")
+        list[str], typer.Argument(metavar="INPUT...", help="File, SMILES or CCD code (also FASTA, YAML).")
     ],
-    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Folder of `frazil train`, or its weights.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the samples, one inside it per input.")],
+    checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Folder of `frazil train`, or weights.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one folder per input.")],
     num_samples: Annotated[int | None, typer.Option(metavar="N", help="Samples of each input (5).")] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the sampler (200).")] = None,
     seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same samples (0).")] = None,
@@ -158,13 +178,23 @@ def sample(
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Start from this structure, not noise.")] = None,
     start_sigma: Annotated[float | None, typer.Option(metavar="S", help="Noise put on it, angstrom.")] = None,
     trajectory: Annotated[int | None, typer.Option(metavar="K", help="Write every K-th step as well.")] = None,
+    steering: Annotated[
+        str | None,
+        typer.Option(metavar="SETS", help="physical,contacts or none."),
+    ] = None,
+    particles: Annotated[int | None, typer.Option(metavar="N", help="Particles of each sample (1).")] = None,
+    contact: ContactOption = None,
+    min_distance: MinDistanceOption = None,
+    template: TemplateOption = None,
+    fix: Annotated[str | None, typer.Option(metavar="A,B", help="Chains that stay where they are.")] = None,
+    potential: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE:CLASS", help="A potential of your own.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in DIR.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Draw structures from a trained model."""
-    from rich.console import Console
-
-    from frazil.config import load_config, predict_settings
+    """Draw structures from a trained model, held to restraints if there are any."""
+    from frazil.config import load_config, predict_settings, requests_from_flags, steering_flags
     from frazil.predictor import predict
 
     flags = {
@@ -177,7 +207,11 @@ def sample(
         "trajectory": trajectory,
         "overwrite": overwrite,
     }
-    predict(inputs, checkpoint, out, predict_settings(load_config(config), flags), console=Console(stderr=True))
+    requests = requests_from_flags(contact, min_distance, template)
+    held_to = steering_flags(steering, particles, fix, potential, requests)
+    predict(
+        inputs, checkpoint, out, predict_settings(load_config(config), flags, held_to), console=_console(stderr=True)
+    )
 
 
 @app.command(epilog="Example: frazil evaluate samples/1as5 --reference 1as5.cif.gz")
@@ -188,15 +222,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where evaluation.json and .csv go (beside the samples).")
     ] = None,
+    contact: ContactOption = None,
+    min_distance: MinDistanceOption = None,
+    template: TemplateOption = None,
 ) -> None:
-    """Compare samples with a reference: RMSD, lDDT, clashes, chirality; as table, JSON and CSV."""
-    from rich.console import Console
-
+    """Compare samples with a reference: RMSD, lDDT, clashes, stereo, restraints; as table, JSON and CSV."""
+    from frazil.config import requests_from_flags
     from frazil.evaluator import evaluate as run
 
-    report = run(samples, reference, out)
-    console = Console()
-    Console(width=None if console.is_terminal else WIDE).print(report.table())
+    report = run(samples, reference, out, requests=requests_from_flags(contact, min_distance, template))
+    _console(stderr=False).print(report.table())
 
 
 def main() -> None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from frazil.chemistry import NONPOLYMER
-from frazil.data import read, read_all
+from frazil.data import featurize, read, read_all
 from frazil.data.correspondence import correspondence
 from frazil.data.files import STRUCTURE_SUFFIXES, suffix_of
+from frazil.data.restraints import Request, all_restraints, with_requests
 from frazil.data.sdf import SDF_SUFFIXES, record_numbers
 from frazil.data.structure import Structure
-from frazil.data.topology import topology
+from frazil.data.topology import selections, topology
 from frazil.errors import InputError
-from frazil.metrics import FLATNESS, Matcher, chirality_errors, count_clashes, handedness, lddt, rmsd
+from frazil.metrics import FLATNESS, Matcher, agreement, chirality_errors, count_clashes, handedness, lddt, rmsd
 from frazil.metrics.superposition import Floats, Ints, resolved_in_both
-from frazil.scores import Comparison, EvaluationReport, PartScore, SampleScore, median
+from frazil.potentials import POTENTIAL_SETS, default_potentials
+from frazil.scores import Comparison, EvaluationReport, PartScore, SampleScore, median, ranking
+from frazil.steering.energies import energies
+from frazil.steering.judge import Outcome, Verdict, judge, verdict
 
 SUFFIXES = STRUCTURE_SUFFIXES + SDF_SUFFIXES
 _SAMPLES = re.compile(r"sample_\d+\.cif(\.gz)?")
@@ -32,6 +39,7 @@ def evaluate(
     reference: str | Path,
     out: str | Path | None = None,
     *,
+    requests: Sequence[Request] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
     """Compare samples with each model of a reference, and write `evaluation.json` and `evaluation.csv`.
@@ -40,6 +48,10 @@ def evaluate(
     inside a residue left out, unless there is but one); clashes (`metrics.clashes`); wrong or flat stereocentres, the
     right hand being that of the majority of the reference's models. Equal chains, equal ligands and symmetric atoms
     are matched for the lowest RMSD; unresolved atoms do not count.
+
+    Besides, what each sample keeps of the restraints that follow from the molecules (stereo of ligands and modified
+    residues, lengths, planes), of those in `requests`, and, as `frazil sample` found them, of those that `samples.json`
+    beside it records; energies of the potentials; and a rank.
 
     Parameters
     ----------
@@ -50,23 +62,27 @@ def evaluate(
         Structure file; every model counts.
     out : path, optional
         Folder for the two files; by default that of the first sample.
+    requests : sequence of Request, optional
+        Restraints to judge by, in the names of the reference.
     progress : callable, optional
         Called with (done, total) after each file.
 
     Raises
     ------
     InputError
-        If there are no samples, a file cannot be read or has no coordinates, or molecules differ.
+        If there are no samples, a file cannot be read or has no coordinates, molecules differ, or a restraint names no
+        atom.
     """
     files = sample_files(samples)
-    judge = Judge(read(reference))
+    judges = Judge(read(reference), requests)
     scores: list[SampleScore] = []
     for done, file in enumerate(files, start=1):
-        scores.extend(judge.score(file))
+        scores.extend(judges.score(file))
         if progress is not None:
             progress(done, len(files))
+    ranked = tuple(judges.ranked(scores))
     report = EvaluationReport(
-        str(reference), judge.num_models, judge.spread(), tuple(sorted(judge.left_out)), tuple(scores)
+        str(reference), judges.num_models, judges.spread(), tuple(sorted(judges.left_out)), ranked
     )
     report.write(files[0].parent if out is None else out)
     return report
@@ -108,10 +124,12 @@ def sample_files(samples: str | Path | Sequence[str | Path]) -> list[Path]:
 class Judge:
     """Scores samples against one reference; what depends on the reference alone is done once."""
 
-    def __init__(self, reference: Structure) -> None:
+    def __init__(self, reference: Structure, requests: Sequence[Request] = ()) -> None:
         if not reference.has_coords:
             raise InputError(f"{reference.source}: a reference without coordinates; give a structure file")
-        self.reference = reference
+        self.reference = reference = with_requests(reference, requests)
+        self._keeping = Keeping(reference)
+        self._placed: list[Floats] = []
         self.left_out: set[str] = set()
         self._topology = topology(reference)
         self._models = np.flatnonzero(reference.resolved.any(axis=1))
@@ -135,7 +153,7 @@ class Judge:
         InputError
             If it cannot be read, has no coordinates, or is of other molecules than the reference.
         """
-        scores = []
+        found: list[tuple[SampleScore, Floats]] = []
         for sample, numbers in _numbered(file):
             if not sample.has_coords:
                 raise InputError(f"{file}: a sample without coordinates; give a structure file")
@@ -145,8 +163,18 @@ class Judge:
                 placed = np.where((partner >= 0)[:, None], coords[partner], np.nan).astype(np.float64)
                 if not all(resolved_in_both(placed, self._coords[model]).any() for model in self._models):
                     raise InputError(f"{file}: model {number} has no atom in common with {self.reference.source}")
-                scores.append(self._score(file, number, placed))
-        return sorted(scores, key=lambda score: score.model)
+                found.append((self._score(file, number, placed), placed))
+        found.sort(key=lambda one: one[0].model)
+        self._placed += [placed for _, placed in found]
+        return [score for score, _ in found]
+
+    def ranked(self, scores: Sequence[SampleScore]) -> Iterator[SampleScore]:
+        """The scores of all samples so far with their agreement and rank, in their order."""
+        alike = [score if isfinite(score) else None for score in agreement(self._placed, self._residue).tolist()]
+        together = list(zip(scores, alike, strict=True))
+        ranks = ranking([(one.verdict, one.chirality_errors, one.clashes, mean) for one, mean in together])
+        for (one, mean), rank in zip(together, ranks, strict=True):
+            yield replace(one, mean_lddt=mean, rank=rank)
 
     def spread(self) -> float | None:
         """Median over the reference's models of the RMSD to the nearest other one."""
@@ -164,10 +192,17 @@ class Judge:
         comparisons = tuple(self._compare(placed[order], model) for model, order in orders.items())
         nearest = min(comparisons, key=lambda one: one.rmsd)
         matched = placed[orders[nearest.reference_model - 1]]
-        found = count_clashes(matched, self._topology.radii, self._topology.bonds)
-        wrong = chirality_errors(matched, self._topology.centres, self._hands)
-        atoms = int(np.isfinite(matched).all(axis=1).sum())
-        return SampleScore(file.name, number, atoms, found, len(wrong), nearest, comparisons)
+        return SampleScore(
+            file=file.name,
+            model=number,
+            atoms=int(np.isfinite(matched).all(axis=1).sum()),
+            clashes=count_clashes(matched, self._topology.radii, self._topology.bonds),
+            chirality_errors=len(chirality_errors(matched, self._topology.centres, self._hands)),
+            nearest=nearest,
+            comparisons=comparisons,
+            verdict=self._keeping.verdict(placed, recorded(file, number)),
+            energies=self._keeping.energies(placed),
+        )
 
     def _compare(self, matched: Floats, model: int) -> Comparison:
         target = self._coords[model]
@@ -192,6 +227,38 @@ class Judge:
         for index, chain in enumerate(self.reference.chains):
             if (partner[self.reference.chain_index == index] < 0).all():
                 self.left_out.add(f"{chain.chain_id} {chain.sequence[0]}")
+
+
+class Keeping:
+    """What samples keep of what a structure is held to, and their energies; made once for all samples."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._restraints, self._names = all_restraints(structure), selections(structure)
+        features = replace(featurize(structure), restraints=self._restraints)
+        self._mask = features.atom_mask
+        self._potentials = [one.potential for one in default_potentials(features, tuple(POTENTIAL_SETS))]
+
+    def verdict(self, coords: Floats, recorded: Sequence[Outcome]) -> Verdict:
+        """Of one sample [A, 3], NaN where unresolved; recorded restraints count unless they are judged anew."""
+        found = verdict(judge(self._restraints, torch.from_numpy(coords)[None], self._names), 0)
+        anew = {(one.kind, one.label) for one in found.given}
+        return replace(found, given=(*found.given, *(one for one in recorded if (one.kind, one.label) not in anew)))
+
+    def energies(self, coords: Floats) -> dict[str, float]:
+        """Of one sample [A, 3], by potential; NaN where atoms are unresolved."""
+        sample = torch.from_numpy(coords.astype(np.float32))[None, None]
+        return {name: values[0] for name, values in energies(self._potentials, sample, self._mask).items()}
+
+
+def recorded(file: Path, number: int) -> tuple[Outcome, ...]:
+    """Restraints that the `samples.json` beside a file records of its model or record `number`; () without any."""
+    try:
+        rows = json.loads((file.parent / "samples.json").read_text(encoding="utf-8"))
+        [row] = [row for row in rows if row["file"] == file.name and row.get("record", 1) == number]
+        return tuple(Outcome.from_dict(one) for one in row["restraints"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # somebody else's file, or none
+        return ()
 
 
 def _numbered(file: Path) -> Iterator[tuple[Structure, Sequence[int]]]:

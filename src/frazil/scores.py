@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from statistics import median as middle
+from typing import Any, Final
 
 from rich.table import Table
 
 from frazil.atomic import write_text
 from frazil.errors import InputError
+from frazil.steering.judge import Verdict
+
+RANKED_BY: Final = (
+    "ranked by restraints, stereo, clashes and mean lDDT to the other samples; there is no confidence head"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,25 @@ class SampleScore:
     """The comparison of lowest RMSD."""
     comparisons: tuple[Comparison, ...]
     """One for each model of the reference."""
+    verdict: Verdict = field(default_factory=Verdict)
+    """Restraints: those of the molecules, those asked for, and those that `samples.json` records."""
+    energies: Mapping[str, float] = field(default_factory=dict)
+    """By potential, without weights; NaN where atoms are unresolved."""
+    mean_lddt: float | None = None
+    """To the other samples, 0..1."""
+    rank: int = 0
+    """From 1, the best; see `ranking`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("file", "model", "atoms", "clashes", "chirality_errors", "rank", "mean_lddt")
+        return {
+            **{name: getattr(self, name) for name in names},
+            **self.verdict.to_dict(),
+            "energies": {name: value if isfinite(value) else None for name, value in self.energies.items()},
+            "nearest": asdict(self.nearest),
+            "comparisons": [asdict(one) for one in self.comparisons],
+        }
 
 
 @dataclass(frozen=True)
@@ -78,19 +103,25 @@ class EvaluationReport:
         shown = names if 1 < len(names) <= 4 else []
         for heading in ("sample", "nearest model", "RMSD / Å", *(f"{name} / Å" for name in shown)):
             table.add_column(heading, justify="right", overflow="fold")
-        for heading in ("lDDT", "clashes", "chirality errors"):
+        restrained = any(score.verdict.total for score in self.samples)
+        met = ("restraints",) if restrained else ()
+        for heading in ("lDDT", *met, "stereo violations", "chirality errors", "clashes", "rank"):
             table.add_column(heading, justify="right", overflow="fold")
         for score in self.samples:
             near = score.nearest
             label = score.file if score.model == 1 else f"{score.file} #{score.model}"
             parts = [_shown(part.rmsd) for part in near.parts] if shown else []
-            counts = str(score.clashes), str(score.chirality_errors)
-            table.add_row(label, str(near.reference_model), _shown(near.rmsd), *parts, _shown(near.lddt), *counts)
+            kept = (f"{score.verdict.satisfied}/{score.verdict.total}",) if restrained else ()
+            counts = map(str, (score.verdict.stereo_violations, score.chirality_errors, score.clashes, score.rank))
+            table.add_row(
+                label, str(near.reference_model), _shown(near.rmsd), *parts, _shown(near.lddt), *kept, *counts
+            )
         table.add_section()
-        table.add_row(*self._medians(len(shown)), style="bold")
+        table.add_row(*self._medians(len(shown), restrained), style="bold")
+        table.caption = RANKED_BY
         if self.reference_spread is not None:
-            table.caption = (
-                f"the reference's own models: median RMSD to the nearest other {self.reference_spread:.2f} Å"
+            table.caption += (
+                f"\nthe reference's own models: median RMSD to the nearest other {self.reference_spread:.2f} Å"
             )
         return table
 
@@ -113,10 +144,13 @@ class EvaluationReport:
             "median_lddt": median(score.nearest.lddt for score in self.samples),
             "clashes": sum(score.clashes for score in self.samples),
             "chirality_errors": sum(score.chirality_errors for score in self.samples),
+            "stereo_violations": sum(score.verdict.stereo_violations for score in self.samples),
+            "restraints_satisfied": sum(score.verdict.satisfied for score in self.samples),
+            "restraints_total": sum(score.verdict.total for score in self.samples),
         }
-        write_text(
-            folder / "evaluation.json", json.dumps({"summary": summary, **asdict(self)}, indent=1, allow_nan=False)
-        )
+        own = {name: getattr(self, name) for name in ("reference", "reference_models", "reference_spread", "left_out")}
+        found = {"summary": summary, **own, "samples": [score.to_dict() for score in self.samples]}
+        write_text(folder / "evaluation.json", json.dumps(found, indent=1, allow_nan=False))
         write_text(folder / "evaluation.csv", self._csv())
 
     def _csv(self) -> str:
@@ -134,24 +168,51 @@ class EvaluationReport:
             "clashes",
             "chirality_errors",
             "atoms",
+            "stereo_violations",
+            "restraints_satisfied",
+            "restraints_total",
         )
         writer.writerow([*columns, *(f"rmsd {name}" for name in names)])
         for score in self.samples:
-            counts = score.clashes, score.chirality_errors, score.atoms
+            kept = score.verdict.stereo_violations, score.verdict.satisfied, score.verdict.total
+            counts = score.clashes, score.chirality_errors, score.atoms, *kept
             for one in score.comparisons:
                 nearest = int(one is score.nearest)
                 head = score.file, score.model, one.reference_model, nearest, one.rmsd, one.lddt
                 writer.writerow([*head, *counts, *(part.rmsd for part in one.parts)])
         return text.getvalue()
 
-    def _medians(self, num_parts: int) -> list[str]:
+    def _medians(self, num_parts: int, restrained: bool) -> list[str]:
         near = [score.nearest for score in self.samples]
         parts = [_shown(median(one.parts[index].rmsd for one in near)) for index in range(num_parts)]
-        counts = (median(s.clashes for s in self.samples), median(s.chirality_errors for s in self.samples))
+        stereo = median(score.verdict.stereo_violations for score in self.samples)
+        counts = (stereo, median(s.chirality_errors for s in self.samples), median(s.clashes for s in self.samples))
         return [
             "median", "", _shown(median(one.rmsd for one in near)), *parts,
-            _shown(median(one.lddt for one in near)), *(f"{count:g}" for count in counts if count is not None),
+            _shown(median(one.lddt for one in near)), *([""] if restrained else []),
+            *(f"{count:g}" for count in counts if count is not None), "",
         ]  # fmt: skip
+
+
+def ranking(samples: Sequence[tuple[Verdict, int, int, float | None]]) -> list[int]:
+    """Ranks from 1, the best: most restraints satisfied, then fewest stereo errors, fewest clashes, most agreement.
+
+    Parameters
+    ----------
+    samples : sequence
+        Of each sample what it keeps, its stereocentres in error, its clashes, and its mean lDDT to the others.
+
+    Examples
+    --------
+    >>> ranking([(Verdict(), 0, 3, 0.9), (Verdict(), 0, 1, 0.5), (Verdict(), 0, 1, None)])
+    [3, 1, 2]
+    """
+    keys = [
+        (-kept.satisfied, kept.stereo_violations + wrong, clashes, -(alike or 0.0))
+        for kept, wrong, clashes, alike in samples
+    ]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [order.index(row) + 1 for row in range(len(keys))]
 
 
 def median(values: Iterable[float | None]) -> float | None:

@@ -70,24 +70,9 @@ def test_without_parity_padding_and_number_of_samples_do_not_change_a_sample() -
     assert long.feats["atom_pad_mask"].shape[1] > short.feats["atom_pad_mask"].shape[1]
 
 
-@pytest.mark.parametrize("name", ["fk_steering", "physical_guidance_update"])
-def test_steering_is_refused_by_name(name: str) -> None:
+def test_unknown_steering_arguments_are_named() -> None:
     structure, conditioning = convert(*reference_modules(SMALL))
     batch = random_batch(SMALL, [9])
-    with torch.no_grad(), pytest.raises(NotImplementedError, match=name):
-        structure.sample(batch.feats["atom_pad_mask"], steering_args={name: True}, **inputs(batch, conditioning, 1))
-
-
-def test_contacts_are_refused_and_unknown_arguments_named() -> None:
-    structure, conditioning = convert(*reference_modules(SMALL))
-    batch = random_batch(SMALL, [9])
-    batch.feats["contact_pair_index"] = torch.zeros(1, 2, 1, dtype=torch.int64)
-    with torch.no_grad(), pytest.raises(NotImplementedError, match="contact"):
-        structure.sample(
-            batch.feats["atom_pad_mask"],
-            steering_args={"contact_guidance_update": True},
-            **inputs(batch, conditioning, 1),
-        )
     with torch.no_grad(), pytest.raises(ValueError, match="fk_lamda"):
         structure.sample(batch.feats["atom_pad_mask"], steering_args={"fk_lamda": 1}, **inputs(batch, conditioning, 1))
 

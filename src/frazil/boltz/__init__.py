@@ -40,7 +40,8 @@ def convert(
     parity : bool
         Draw from torch's global generator in the reference's order and centre as it does, so that the same global seed
         gives the same coordinates. Otherwise each call takes one base seed from the global generator, every sample has
-        its own generator, and padding does not count.
+        its own generator, and padding does not count. `sample(steering_args=...)` likewise: the reference's potentials,
+        weights and draws, or ours (`frazil.boltz.steering`).
     precision : str
         "float32".
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from frazil.boltz.features import WindowedKeys, to_features
 from frazil.boltz.settings import DiffusionSettings
+from frazil.boltz.steering import Draw, GlobalMultinomial, SteeringArguments, our_steering, reference_steering
 from frazil.denoiser import Denoiser
 from frazil.geometry import RigidMotion, center, rotation_from_normal
 from frazil.loss import AtomWeights, SmoothLDDT, diffusion_loss, place_unresolved
@@ -21,7 +22,15 @@ from frazil.nn.conditioning import Conditioning, DiffusionConditioning, TrunkOut
 from frazil.nn.config import NetworkConfig
 from frazil.nn.score import ScoreNetwork
 from frazil.noise import Preconditioning
-from frazil.sampler import CenterOnly, PerSampleNoise, RandomMotion, ReferenceNoise, Sampler
+from frazil.sampler import (
+    CenterOnly,
+    PerSampleNoise,
+    RandomMotion,
+    ReferenceNoise,
+    Sampler,
+    Steering,
+    SteeringReport,
+)
 
 
 class BoltzDiffusionConditioning(nn.Module):
@@ -72,6 +81,10 @@ class BoltzStructureModule(nn.Module):
         self.score_model = ScoreNetwork(network)
         self.denoiser = Denoiser(self.score_model, Preconditioning(settings.sigma_data))
         self.token_s = network.token_s
+        self.last_steering_report: SteeringReport | None = None
+        """What steering did in the last call of `sample`; None without any."""
+        self.last_draws: tuple[Draw, ...] = ()
+        """Weights and choices of each resampling in the last call of `sample` with parity."""
 
     @property
     def device(self) -> torch.device:
@@ -131,20 +144,26 @@ class BoltzStructureModule(nn.Module):
     ) -> dict[str, Tensor | None]:
         """Sample `multiplicity` structures an input; `max_parallel_samples` bounds inputs x samples in flight.
 
+        `steering_args` are the reference's; with parity they act as there, else as `our_steering` says. Afterwards
+        `last_steering_report` says what was done, and `last_draws` what was drawn among particles with parity: where
+        rounding flips a choice, the samples differ from the reference's from there on.
+
         Raises
         ------
-        NotImplementedError
-            If steering is asked for.
         ValueError
             If a key of `steering_args` is unknown.
+        InputError
+            If a number in `steering_args` is out of its range.
         """
-        refuse_steering(steering_args, network_condition_kwargs["feats"])
         settings, mask = self.settings, atom_mask.bool()
+        resampler = GlobalMultinomial()
+        steering = self._steering(SteeringArguments.read(steering_args), network_condition_kwargs["feats"], resampler)
         sampler = Sampler(
             schedule=settings.schedule,
             stepper=replace(settings.stepper, step_scale=self._step_scale()),
             augmentation=RandomMotion() if self.parity or settings.augment_sampling else CenterOnly(),
             align=settings.align,
+            steering=steering,
             max_parallel_samples=max_parallel_samples,
         )
         result = sampler.sample(
@@ -155,6 +174,7 @@ class BoltzStructureModule(nn.Module):
             ReferenceNoise() if self.parity else PerSampleNoise(_base_seed(), [str(b) for b in range(len(mask))]),
             center_mask=torch.ones_like(mask) if self.parity else mask,
         )
+        self.last_steering_report, self.last_draws = result.steering, tuple(resampler.draws)
         return {"sample_atom_coords": result.coords.flatten(0, 1), "diff_token_repr": None}
 
     def forward(
@@ -228,6 +248,15 @@ class BoltzStructureModule(nn.Module):
         rotation = rotation_from_normal(torch.randn(len(coords), 4, device=coords.device))
         return RigidMotion(rotation, torch.randn(len(coords), 1, 3, device=coords.device)[:, 0]).apply(coords)
 
+    def _steering(
+        self, arguments: SteeringArguments, feats: Mapping[str, Tensor], resampler: GlobalMultinomial
+    ) -> Steering[Any] | None:
+        if not arguments.sets:
+            return None
+        if self.parity:
+            return reference_steering(arguments, feats, self.settings.stepper.step_scale, resampler)
+        return our_steering(arguments, feats)
+
     def _step_scale(self) -> float:
         choices = self.settings.step_scale_random
         if self.training and choices is not None:
@@ -251,26 +280,6 @@ class BoltzStructureModule(nn.Module):
             token_key_bias=torch.where(feats["token_pad_mask"].bool(), 0.0, MASKED_LOGIT)[:, None, None, None, :],
             atom_token_index=feats["atom_to_token"].argmax(dim=-1),
             atom_mask=mask,
-        )
-
-
-def refuse_steering(steering_args: Mapping[str, Any] | None, feats: Mapping[str, Tensor]) -> None:
-    """Accept what has no effect: no steering, or contact guidance without contacts and templates."""
-    given = dict(steering_args or {})
-    known = {"fk_steering", "num_particles", "fk_lambda", "fk_resampling_interval", "num_gd_steps"}
-    known |= {"physical_guidance_update", "contact_guidance_update"}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ValueError(f"unknown steering_args: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    for name in ("fk_steering", "physical_guidance_update"):
-        if given.get(name):
-            raise NotImplementedError(f"steering_args[{name!r}]: not available yet; set it to False")
-    contacts = feats.get("contact_pair_index")
-    templates = feats.get("template_force")
-    restrained = (contacts is not None and contacts.numel() > 0) or (templates is not None and bool(templates.any()))
-    if given.get("contact_guidance_update") and restrained:
-        raise NotImplementedError(
-            "steering_args['contact_guidance_update'] with contacts or templates: not available yet; set it to False"
         )
 
 

@@ -35,7 +35,7 @@ def correspondence(sample: Structure, reference: Structure) -> Ints:
     free = list(range(len(reference.chains)))
     for index in sorted(range(len(sample.chains)), key=lambda i: sample.chains[i].mol_type == NONPOLYMER):
         for candidate in free:
-            found = _pair(sample, index, reference, candidate)
+            found = paired_atoms(sample, index, reference, candidate)
             if found is not None:
                 partner[found[1]] = found[0]
                 free.remove(candidate)
@@ -48,7 +48,7 @@ def correspondence(sample: Structure, reference: Structure) -> Ints:
     return partner
 
 
-def _pair(sample: Structure, i: int, reference: Structure, j: int) -> tuple[Ints, Ints] | None:
+def paired_atoms(sample: Structure, i: int, reference: Structure, j: int) -> tuple[Ints, Ints] | None:
     """Equal atoms of chain i of the sample and chain j of the reference, None if they are not the same molecule."""
     ours, theirs = sample.chains[i], reference.chains[j]
     if ours.mol_type != theirs.mol_type:

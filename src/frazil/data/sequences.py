@@ -1,4 +1,4 @@
-"""FASTA and the `sequences:` part of Boltz's input YAML -> `Structure` without coordinates."""
+"""FASTA and Boltz's input YAML -> `Structure` without coordinates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from frazil.data import molecules
 from frazil.data.assembly import ChainPlan, assemble, finish, named_apart, polymer_residue, whole_residue
 from frazil.data.files import read_text, stem_of
 from frazil.data.residues import Component, ccd_component, component_from_mol
+from frazil.data.restraints.asked import with_requests
+from frazil.data.restraints.document import document_requests
 from frazil.data.sdf import chain_name
 from frazil.data.structure import Structure
 from frazil.errors import InputError
@@ -31,7 +33,7 @@ _LETTERS = {
 _POLYMERS = {"protein": PROTEIN, "dna": DNA, "rna": RNA}
 _LIGANDS = ("smiles", "ccd")
 _TYPE_NAMES = {PROTEIN: "protein", DNA: "DNA", RNA: "RNA"}
-_USED_TOP_KEYS = frozenset({"sequences", "version"})
+_USED_TOP_KEYS = frozenset({"sequences", "version", "constraints", "templates"})
 _USED_KEYS = {
     **dict.fromkeys(_POLYMERS, frozenset({"id", "sequence", "modifications", "cyclic"})),
     "ligand": frozenset({"id", "smiles", "ccd"}),
@@ -79,12 +81,12 @@ def read_fasta(path: Path, *, seed: int) -> Structure:
 
 
 def read_yaml(path: Path, *, seed: int) -> Structure:
-    """Read the `sequences:` of a Boltz input file; keys that are not used are named in one warning.
+    """Read a Boltz input file: `sequences:`, `constraints:` and `templates:`; other keys are named in one warning.
 
     Raises
     ------
     InputError
-        If it is not YAML, has no `sequences`, or an entry is not understood.
+        If it is not YAML, has no `sequences`, an entry is not understood, or a constraint names no atom.
     """
     try:
         document = yaml.safe_load(read_text(path))
@@ -106,7 +108,12 @@ def read_yaml(path: Path, *, seed: int) -> Structure:
         entries.append(_ligand_entry(body, where) if kind == "ligand" else _polymer_entry(kind, body, where))
     if unused:
         warnings.warn(f"{path}: keys not used: {', '.join(sorted(unused))}", stacklevel=2)
-    return _structure(entries, path, seed)
+    structure = _structure(entries, path, seed)
+    requests = document_requests(document, structure, path)
+    try:
+        return with_requests(structure, requests)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _fasta_records(path: Path) -> Iterator[tuple[str, str]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from biotite.structure import AtomArray
+
+if TYPE_CHECKING:
+    from frazil.data.restraints.requests import Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,8 @@ class Structure:
     """[A, 3] float32, angstrom, finite: conformer of the atom's residue or ligand in a frame of its own."""
     source: str
     """Path or text that it was read from."""
+    restraints: tuple[Request, ...] = ()
+    """What a person asks of samples beyond what the molecules are; bonds among them are part of `atoms`."""
 
     @property
     def has_coords(self) -> bool:

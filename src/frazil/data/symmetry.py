@@ -8,16 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from frazil.chemistry import NONPOLYMER, RESIDUE_TYPE_INDEX
+from frazil.chemistry import NONMETALS, NONPOLYMER, RESIDUE_TYPE_INDEX
 from frazil.data.structure import Structure
 
 Ints = NDArray[np.int64]
 
 MAX_SYMMETRIES = 1000
 """Symmetries listed per molecule; beyond (some dendrimers and fullerenes), an RMSD is an upper bound."""
-_NONMETALS = (
-    "H", "HE", "B", "C", "N", "O", "F", "NE", "SI", "P", "S", "CL", "AR", "GE", "AS", "SE", "BR", "KR", "TE", "I", "XE",
-)  # fmt: skip
 _RING = (("CD1", "CD2"), ("CE1", "CE2"))
 _PHOSPHATE = (("OP1", "OP2"),)
 SYMMETRIC_ATOMS = {
@@ -97,7 +94,7 @@ def equal_chains(structure: Structure) -> list[Ints]:
 
 def is_metal(elements: NDArray[np.str_]) -> NDArray[np.bool_]:
     """[A] bool."""
-    return ~np.isin(np.char.upper(elements), _NONMETALS)
+    return ~np.isin(np.char.upper(elements), NONMETALS)
 
 
 def _covalent_bonds(structure: Structure) -> Ints:

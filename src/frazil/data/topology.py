@@ -9,11 +9,10 @@ from biotite.structure import BondType
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from frazil.chemistry import METAL_RADIUS
 from frazil.data.structure import Structure
 from frazil.data.symmetry import Ints, equal_chains, is_metal, molecular_graph, symmetric_atoms
 
-METAL_RADIUS = 0.7
-"""Angstrom, about an ion's: metals are coordinated at distances that would be clashes by van-der-Waals radii."""
 _TETRAHEDRAL = ("C", "N", "P", "S", "SI", "GE", "AS", "SE", "B")
 _SINGLE_ORDERS = (BondType.ANY, BondType.SINGLE)
 
@@ -48,6 +47,19 @@ def topology(structure: Structure) -> Topology:
         copies=equal_chains(structure),
         alternatives=symmetric_atoms(structure),
     )
+
+
+def selections(structure: Structure) -> list[str]:
+    """[A] the name of each atom as a restraint would select it.
+
+    >>> from frazil.data import read
+    >>> selections(read("CCO[H]"))[1:]
+    ['A:1:C2', 'A:1:O1']
+    """
+    atoms = structure.atoms
+    columns = (atoms.chain_id, atoms.res_id, atoms.ins_code, atoms.atom_name)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [f"{chain}:{number}{code}:{name}" for chain, number, code, name in rows]
 
 
 def contact_radii(elements: NDArray[np.str_]) -> NDArray[np.float64]:

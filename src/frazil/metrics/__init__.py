@@ -2,7 +2,7 @@
 
 from frazil.metrics.chirality import FLATNESS, chirality_errors, handedness
 from frazil.metrics.clashes import CLASH_FRACTION, clashes, count_clashes
-from frazil.metrics.lddt import lddt
+from frazil.metrics.lddt import agreement, lddt
 from frazil.metrics.matching import Matcher
 from frazil.metrics.superposition import RigidTransform, rmsd, superposition
 
@@ -11,6 +11,7 @@ __all__ = [
     "FLATNESS",
     "Matcher",
     "RigidTransform",
+    "agreement",
     "chirality_errors",
     "clashes",
     "count_clashes",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,16 +18,20 @@ from frazil.geometry import alignment_rotation, center, rigid_align
 from frazil.loss import place_unresolved
 from frazil.noise import KarrasSchedule
 from frazil.predictor.requests import Request
-from frazil.predictor.settings import PredictSettings
+from frazil.predictor.settings import PredictSettings, SteeringSettings
+from frazil.predictor.steering import CONTACTS, Forces, chosen_sets, forces
 from frazil.sampler import (
     Frame,
+    Hold,
     PerSampleNoise,
     Sampler,
     SampleResult,
     Start,
+    SteeringReport,
     is_out_of_memory,
     stable_seed,
 )
+from frazil.steering.energies import energies
 
 Floats = NDArray[np.float32]
 OFF_SCALE = 1e6
@@ -39,7 +43,7 @@ class Drawn:
     """The samples of one input: S of them, A atoms, F frames of a trajectory."""
 
     coords: Floats
-    """[S, A, 3] angstrom; centred, or laid onto the start."""
+    """[S, A, 3] angstrom; centred, laid onto the start, or in the frame of held atoms or fixed places."""
     finite: NDArray[np.bool_]
     """[S], which are usable: finite, and nowhere beyond `OFF_SCALE`."""
     sigmas: tuple[float, ...]
@@ -52,6 +56,18 @@ class Drawn:
     """Most samples in one call of the network."""
     halvings: int
     """How often memory ran out."""
+    energies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """S numbers by potential, of the final coordinates; NaN where they are not finite."""
+    steering: SteeringReport | None = None
+    """What steering did, of B = 1 structure; None without any."""
+    sets: tuple[str, ...] = ()
+    """Sets of potentials that acted."""
+    particles: int = 1
+    """Particles kept of each sample that was asked for, next to each other; S counts them all."""
+    all_particles: int = 1
+    """Particles that were run of each."""
+    lineage: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
+    """[S, F] which of all particles each frame of a sample shows."""
 
 
 @torch.no_grad()
@@ -68,35 +84,37 @@ def draw(
     model : StructureModel
         In evaluation mode; samples are drawn on its device.
     request : Request
-        Molecules, name and perhaps a start.
+        Molecules, name, restraints and perhaps a start.
     settings : PredictSettings
-        Number of samples, steps, seed.
+        Number of samples, steps, seed, steering.
     on_step : callable, optional
         Called after each step with the numbers of steps done and in all.
 
     Raises
     ------
+    InputError
+        If one of the user's own potentials fails.
     FrazilError
         If the input does not fit into memory.
     """
-    poses = torch.Generator().manual_seed(stable_seed(settings.seed, request.name, "reference poses"))
-    features = model.prepare(randomize_reference(featurize(request.structure), poses))
-    features = features.to(next(model.parameters()).device)
-    schedule = KarrasSchedule(sigma_data=model.config.sigma_data)
-    turned = model.config.coordinate_augmentation
-    sampler = Sampler.for_frame(schedule, turned=turned, max_parallel_samples=settings.max_parallel_samples)
+    origin = _origin(request, settings.steering)
+    request = _moved(request, origin)
+    features = _features(model, request, settings.seed)
     try:
-        denoise = model.denoiser.bind(model.condition(features))
+        acting = forces(features, settings.steering)
+        sampler = _sampler(model, acting, settings, origin)
         result = sampler.sample(
-            denoise,
+            model.denoiser.bind(model.condition(features)),
             features.atom_mask,
             settings.num_samples,
             settings.steps,
             PerSampleNoise(settings.seed, [request.name]),
             start=_start(request, settings, features),
+            hold=_hold(request, features, origin),
             trajectory_every=settings.trajectory,
             on_step=on_step,
         )
+        found = energies(acting.reported, result.coords, features.atom_mask)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -104,7 +122,56 @@ def draw(
             f"{request.structure.source}: out of memory with {len(request.structure.atoms)} atoms; "
             "use a machine with more memory or a smaller structure"
         ) from error
-    return _placed(request, result)
+    drawn = _placed(request, result, origin)
+    particles = len(drawn.coords) // settings.num_samples
+    return replace(
+        drawn,
+        energies=found,
+        steering=result.steering,
+        sets=acting.sets,
+        particles=particles,
+        all_particles=1 if sampler.steering is None else sampler.steering.num_particles,
+    )
+
+
+def _features(model: StructureModel, request: Request, seed: int) -> Features:
+    """Features with their restraints, padded as the model wants them and on its device."""
+    poses = torch.Generator().manual_seed(stable_seed(seed, request.name, "reference poses"))
+    features = randomize_reference(featurize(request.structure), poses)
+    features = model.prepare(replace(features, restraints=request.restraints))
+    return features.to(next(model.parameters()).device)
+
+
+def _sampler(model: StructureModel, acting: Forces, settings: PredictSettings, origin: Tensor | None) -> Sampler:
+    schedule = KarrasSchedule(sigma_data=model.config.sigma_data)
+    turned = model.config.coordinate_augmentation
+    sampler = Sampler.for_frame(schedule, turned=turned, max_parallel_samples=settings.max_parallel_samples)
+    if origin is not None:
+        sampler = replace(sampler, augmentation=None)
+    return replace(sampler, steering=acting.steering(settings.steering))
+
+
+def _origin(request: Request, settings: SteeringSettings) -> Tensor | None:
+    """[3] the middle of the places that pull as they lie, to be the network's origin; None if there are none.
+
+    Such places mean nothing in a frame that turns: samples are then left in one frame, which is theirs.
+    """
+    if CONTACTS not in chosen_sets(request.restraints, settings):
+        return None
+    positions = request.restraints.positions
+    lying = ~positions.aligned[positions.terms.group] & (positions.terms.weight != 0)
+    return positions.places[lying].mean(dim=0) if bool(lying.any()) else None
+
+
+def _moved(request: Request, origin: Tensor | None) -> Request:
+    """The request with all coordinates counted from `origin`."""
+    if origin is None:
+        return request
+    shift, positions = origin.numpy(), request.restraints.positions
+    restraints = replace(request.restraints, positions=replace(positions, places=positions.places - origin))
+    fixed = None if request.fixed is None else replace(request.fixed, coords=request.fixed.coords - shift)
+    start = None if request.start is None else request.start - shift
+    return replace(request, restraints=restraints, fixed=fixed, start=start)
 
 
 def _start(request: Request, settings: PredictSettings, features: Features) -> Start | None:
@@ -117,16 +184,29 @@ def _start(request: Request, settings: PredictSettings, features: Features) -> S
     return Start(place_unresolved(coords, torch.isfinite(coords).all(dim=-1), features), settings.start_sigma)
 
 
-def _placed(request: Request, result: SampleResult) -> Drawn:
+def _hold(request: Request, features: Features, origin: Tensor | None) -> Hold | None:
+    """The held atoms, padded as the features are."""
+    if request.fixed is None:
+        return None
+    coords, mask = torch.zeros_like(features.ref_pos), torch.zeros_like(features.atom_mask)
+    atoms = len(request.fixed.mask)
+    coords[0, :atoms], mask[0, :atoms] = torch.from_numpy(request.fixed.coords), torch.from_numpy(request.fixed.mask)
+    return Hold(coords, mask, align=rigid_align if origin is None else None)
+
+
+def _placed(request: Request, result: SampleResult, origin: Tensor | None) -> Drawn:
     """Padding cut off and every sample put where a person looks for it; a sample's place depends on no other."""
     atoms = len(request.structure.atoms)
     coords = result.coords[0, :, :atoms].cpu()
-    if request.start is None:
+    if origin is not None:
+        coords = coords + origin
+    elif request.fixed is None and request.start is None:
         coords = center(coords, torch.ones(coords.shape[:-1]))
-    else:
+    elif request.fixed is None:
         known = torch.from_numpy(request.start)
         coords = rigid_align(coords, known.nan_to_num(), torch.isfinite(known).all(dim=-1))
-    noisy, denoised = _frames(result.trajectory, coords)
+    lineage = _lineage(result.trajectory, len(coords))
+    noisy, denoised = _frames(result.trajectory, coords, lineage)
     everything = torch.cat([coords[:, None], noisy, denoised], dim=1)
     usable = result.finite[0].cpu() & (everything.abs() < OFF_SCALE).flatten(1).all(dim=1)
     return Drawn(
@@ -137,15 +217,27 @@ def _placed(request: Request, result: SampleResult) -> Drawn:
         denoised=denoised.numpy(),
         samples_at_once=result.samples_at_once,
         halvings=result.halvings,
+        lineage=lineage.numpy(),
     )
 
 
-def _frames(trajectory: tuple[Frame, ...], coords: Tensor) -> tuple[Tensor, Tensor]:
+def _lineage(trajectory: tuple[Frame, ...], num_samples: int) -> Tensor:
+    """[S, F] the sample of each frame from which each final sample comes."""
+    present = torch.arange(num_samples)
+    rows = []
+    for frame in reversed(trajectory):
+        rows.append(present)
+        present = present if frame.parents is None else frame.parents[0, present]
+    return torch.stack(rows[::-1], dim=1) if rows else torch.empty(num_samples, 0, dtype=torch.int64)
+
+
+def _frames(trajectory: tuple[Frame, ...], coords: Tensor, lineage: Tensor) -> tuple[Tensor, Tensor]:
     """[S, F, A, 3] noisy and denoised frames, each turned so that its denoised coordinates lie on the sample."""
     if not trajectory:
         return torch.empty(len(coords), 0, *coords.shape[1:]), torch.empty(len(coords), 0, *coords.shape[1:])
     atoms = coords.shape[1]
-    noisy = torch.stack([frame.noisy[0, :, :atoms] for frame in trajectory], dim=1)
-    denoised = torch.stack([frame.denoised[0, :, :atoms] for frame in trajectory], dim=1)
+    rows = list(zip(trajectory, lineage.unbind(dim=1), strict=True))
+    noisy = torch.stack([frame.noisy[0, row, :atoms] for frame, row in rows], dim=1)
+    denoised = torch.stack([frame.denoised[0, row, :atoms] for frame, row in rows], dim=1)
     motion = alignment_rotation(denoised, coords[:, None].expand_as(denoised), torch.ones(denoised.shape[:-1]))
     return motion.apply(noisy), motion.apply(denoised)

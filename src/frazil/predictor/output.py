@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frazil.atomic import write_text
 from frazil.chemistry import NONPOLYMER
 from frazil.data.structure import Structure
-from frazil.data.topology import contact_radii, stereocentres
 from frazil.data.write import write_cif, write_sdf
 from frazil.errors import InputError
-from frazil.metrics import chirality_errors, count_clashes, handedness
-from frazil.predictor.drawing import Drawn, Floats
+from frazil.predictor.drawing import Drawn
+from frazil.predictor.report import SampleReport
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings
 
@@ -30,53 +28,38 @@ SAMPLES_SDF = "samples.sdf"
 _OURS = re.compile(r"sample_\d+\.cif|trajectory_\d+_(noisy|denoised)\.cif|samples\.(sdf|json)")
 
 
-@dataclass(frozen=True, eq=False)
-class Quality:
-    """What can be said of a sample without a reference; made once for all samples."""
-
-    radii: NDArray[np.float64]
-    """[A] van-der-Waals radii, angstrom."""
-    bonds: NDArray[np.int64]
-    """[K, 2] bonded pairs."""
-    centres: NDArray[np.int64]
-    """[C, 4] stereocentres with three neighbours each."""
-    hands: NDArray[np.float64]
-    """[C] sign of the right handedness."""
-
-    @classmethod
-    def of(cls, structure: Structure) -> Quality:
-        """For a structure; the right hands are those of its reference conformers."""
-        centres = stereocentres(structure)
-        return cls(
-            radii=contact_radii(structure.atoms.element),
-            bonds=structure.atoms.bonds.as_array()[:, :2].astype(np.int64),
-            centres=centres,
-            hands=np.sign(handedness(structure.ref_pos, centres)),
-        )
-
-    def report(self, coords: Floats) -> dict[str, int]:
-        """Counts of clashes and of wrong stereocentres in [A, 3]."""
-        return {
-            "clashes": count_clashes(coords, self.radii, self.bonds),
-            "chirality_errors": len(chirality_errors(coords, self.centres, self.hands)),
-        }
-
-
 def is_lone_ligand(structure: Structure) -> bool:
     """Whether the samples go into one SDF instead of mmCIF files."""
     return len(structure.chains) == 1 and structure.chains[0].mol_type == NONPOLYMER
 
 
-def write_samples(request: Request, drawn: Drawn, settings: PredictSettings) -> tuple[str, ...]:
+def write_samples(
+    request: Request, drawn: Drawn, settings: PredictSettings, reports: Sequence[SampleReport]
+) -> tuple[str, ...]:
     """Write all files of one input and return their names, `samples.json` last.
+
+    Parameters
+    ----------
+    request : Request
+        The input.
+    drawn : Drawn
+        Its samples.
+    settings : PredictSettings
+        What was asked for.
+    reports : sequence of SampleReport
+        Of the finite samples.
 
     Raises
     ------
     InputError
         If the disk or the folder does not take them; earlier results are then whole.
     """
+    known = {one.sample: one.to_dict() for one in reports}
     with _published(request.folder) as folder:
-        rows = [_describe(request, drawn, settings, index) for index in range(len(drawn.coords))]
+        rows = [
+            _describe(request, drawn, settings, index) | _steered(drawn, index) | known.get(index, {})
+            for index in range(len(drawn.coords))
+        ]
         if is_lone_ligand(request.structure):
             _write_conformers(folder, request.structure, drawn, rows)
         else:
@@ -89,7 +72,7 @@ def write_samples(request: Request, drawn: Drawn, settings: PredictSettings) -> 
 
 
 def _describe(request: Request, drawn: Drawn, settings: PredictSettings, index: int) -> dict[str, Any]:
-    """The object of one sample in `samples.json`, before its files are known."""
+    """What was asked for, in the object of one sample in `samples.json`."""
     row: dict[str, Any] = {
         "input": request.structure.source,
         "name": request.name,
@@ -101,36 +84,57 @@ def _describe(request: Request, drawn: Drawn, settings: PredictSettings, index: 
     }
     if request.start is not None:
         row |= {"start": str(settings.start), "start_sigma": settings.start_sigma}
+    if request.fixed is not None:
+        row["fixed"] = list(settings.steering.fix)
+    return row
+
+
+def _steered(drawn: Drawn, index: int) -> dict[str, Any]:
+    """What steering did to one sample."""
+    if drawn.steering is None:
+        return {"steps_guided": 0}
+    group, particle = divmod(index, drawn.particles)
+    told = drawn.steering
+    sizes = [[step, round(float(size[0, group]), 4)] for step, size in told.effective_sizes]
+    row: dict[str, Any] = {"steps_guided": told.guided_steps, "effective_sample_sizes": sizes}
+    if drawn.particles > 1:
+        row |= {"group": group, "particle": particle}
+    if told.log_weights is not None:
+        weight = float(told.log_weights[0, index])
+        row["log_weight"] = weight if isfinite(weight) else None
+    if int(told.lost[0, group]) >= 0:
+        row["lost_at_step"] = int(told.lost[0, group])
     return row
 
 
 def _write_models(folder: Path, structure: Structure, drawn: Drawn, rows: list[dict[str, Any]]) -> None:
-    quality = Quality.of(structure)
     for index in np.flatnonzero(drawn.finite).tolist():
         name = f"sample_{index}.cif"
         write_cif(folder / name, structure, drawn.coords[index], title=f"{structure.name}, sample {index}")
-        rows[index] |= {"file": name, **quality.report(drawn.coords[index])}
+        rows[index]["file"] = name
 
 
 def _write_conformers(folder: Path, structure: Structure, drawn: Drawn, rows: list[dict[str, Any]]) -> None:
-    quality = Quality.of(structure)
     usable = np.flatnonzero(drawn.finite).tolist()
     for record, index in enumerate(usable, start=1):
-        rows[index] |= {"file": SAMPLES_SDF, "record": record, **quality.report(drawn.coords[index])}
+        rows[index] |= {"file": SAMPLES_SDF, "record": record}
     if usable:
         fields = [{"sample": index, "seed": rows[index]["seed"]} for index in usable]
         write_sdf(folder / SAMPLES_SDF, structure, drawn.coords[usable], fields)
 
 
 def _write_trajectories(folder: Path, structure: Structure, drawn: Drawn, rows: list[dict[str, Any]]) -> None:
-    """Two multi-model files a sample, one model a frame."""
+    """Two multi-model files a sample, one model a frame, of the particles that the sample descends from."""
     for index in np.flatnonzero(drawn.finite).tolist():
-        files = {}
+        files: dict[str, Any] = {}
         for kind, frames in (("noisy", drawn.noisy[index]), ("denoised", drawn.denoised[index])):
             files[kind] = f"trajectory_{index}_{kind}.cif"
             title = f"{structure.name}, sample {index}, {kind} coordinates on the way"
             write_cif(folder / files[kind], structure, frames, title=title)
-        rows[index]["trajectory"] = {**files, "sigma": list(drawn.sigmas)}
+        files["sigma"] = list(drawn.sigmas)
+        if drawn.steering is not None and drawn.steering.effective_sizes:
+            files["particles"] = drawn.lineage[index].tolist()
+        rows[index]["trajectory"] = files
 
 
 @contextmanager

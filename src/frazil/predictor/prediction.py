@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +15,10 @@ from frazil.errors import InputError
 from frazil.predictor.drawing import Drawn, draw
 from frazil.predictor.output import write_samples
 from frazil.predictor.progress import StepProgress, teller
+from frazil.predictor.report import SampleReport, report, table, unsatisfied
 from frazil.predictor.requests import Request, plan, unseen_entities
 from frazil.predictor.settings import PredictSettings
+from frazil.scores import RANKED_BY
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class PredictionSummary:
     """How often memory ran out, so that fewer were drawn at once."""
     seconds: float
     """Wall time."""
+    reports: tuple[SampleReport, ...] = ()
+    """Of the finite samples: restraints, stereo, clashes, agreement, rank."""
 
     def text(self) -> str:
         """One line for a person."""
@@ -58,7 +62,8 @@ def predict(
 ) -> list[PredictionSummary]:
     """Draw samples of every input and write them to `out/<name>/`.
 
-    A complex gets `sample_<k>.cif` each, a lone ligand one `samples.sdf`; both get `samples.json`, one object a sample.
+    A complex gets `sample_<k>.cif` each, a lone ligand one `samples.sdf`; both get `samples.json`, one object a sample,
+    with what each keeps of its restraints. A table and warnings of restraints that do not hold go to the console.
 
     Parameters
     ----------
@@ -101,9 +106,14 @@ def run(
             progress.begin(request.name)
             began = time.monotonic()
             drawn = draw(model, request, settings, progress.step)
-            files = write_samples(request, drawn, settings)
-            summaries.append(_summary(request, drawn, files, time.monotonic() - began))
-            progress.say(summaries[-1].text())
+            reports = report(request, drawn)
+            files = write_samples(request, drawn, settings, reports)
+            summaries.append(replace(_summary(request, drawn, files, time.monotonic() - began), reports=reports))
+            if reports:
+                progress.show(table(request.name, reports))
+                progress.say(f"{request.name}: {RANKED_BY}")
+            for line in (*_lost(request, drawn), *unsatisfied(request.name, reports), summaries[-1].text()):
+                progress.say(line)
     return summaries
 
 
@@ -118,6 +128,19 @@ def _summary(request: Request, drawn: Drawn, files: tuple[str, ...], seconds: fl
         halvings=drawn.halvings,
         seconds=seconds,
     )
+
+
+def _lost(request: Request, drawn: Drawn) -> list[str]:
+    """Warnings of samples that were lost on the way, with all their particles."""
+    if drawn.steering is None:
+        return []
+    who = f"all {drawn.all_particles} particles" if drawn.all_particles > 1 else "it"
+    return [
+        f"warning: {request.name}: sample {group * drawn.particles} is lost: {who} became non-finite by step {step + 1}"
+        " under steering; lower the weights of the potentials, or try another seed"
+        for group, step in enumerate(drawn.steering.lost[0].tolist())
+        if step >= 0
+    ]
 
 
 def _placed(model: StructureModel, settings: PredictSettings) -> StructureModel:

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 LINE_SECONDS = 10.0
 
@@ -35,6 +36,7 @@ class StepProgress:
 
     def __init__(self, console: Console | None, num_inputs: int) -> None:
         self.say = teller(console)
+        self._console = console
         self._num_inputs = num_inputs
         self._input = 0
         self._label = ""
@@ -57,6 +59,11 @@ class StepProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        if self._console is not None:
+            self._console.print(table)
 
     def begin(self, name: str) -> None:
         """The next input starts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from frazil.data.correspondence import correspondence
 from frazil.data.files import unique_names
 from frazil.data.structure import Structure
 from frazil.errors import InputError
-from frazil.predictor.settings import PredictSettings
+from frazil.predictor.settings import PredictSettings, SteeringSettings
+from frazil.predictor.steering import Fixed, restrained
+from frazil.restraints import Restraints
 
 Say = Callable[[str], None]
 
@@ -33,6 +35,10 @@ class Request:
     """Where the results go."""
     start: NDArray[np.float32] | None = None
     """[A, 3] coordinates to start from, angstrom, NaN where unresolved."""
+    restraints: Restraints = field(default_factory=Restraints.none)
+    """What samples are judged by and, as far as steering goes, held to."""
+    fixed: Fixed | None = None
+    """Atoms that stay where they are."""
 
 
 def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say: Say) -> list[Request]:
@@ -45,14 +51,15 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     out : Path
         Folder of the run; every input gets a subfolder.
     settings : PredictSettings
-        Seed, start and whether earlier results may be replaced.
+        Seed, start, restraints, and whether earlier results may be replaced.
     say : callable
         Told of names that had to be changed.
 
     Raises
     ------
     InputError
-        If an input cannot be read, there is none, the start does not fit, or there are earlier results.
+        If an input cannot be read, there is none, the start does not fit, a restraint or fixed chain names no atom,
+        there is nothing to steer by, or there are earlier results.
     """
     if not inputs:
         raise InputError("no input given: name a structure file, SDF, SMILES, CCD code, FASTA or YAML")
@@ -62,13 +69,12 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     for name, structure in zip(names, structures, strict=True):
         if name != structure.name:
             say(f"warning: a second input named {structure.name} ({structure.source}) is called {name}")
-    requests = [
-        Request(name, structure, out / name, None if start is None else _start_of(structure, start))
+    for name in names:
+        _refuse_earlier(out / name, settings.overwrite)
+    return [
+        _request(name, structure, out / name, start, settings.steering)
         for name, structure in zip(names, structures, strict=True)
     ]
-    for request in requests:
-        _refuse_earlier(request.folder, settings.overwrite)
-    return requests
 
 
 def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: Path, say: Say) -> None:
@@ -93,6 +99,14 @@ def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: 
             )
         more = f" and {len(unseen) - 1} more of its molecules" if len(unseen) > 1 else ""
         say(f"warning: {request.name}: {checkpoint} was not trained on {_short(unseen[0])}{more}; expect little of it")
+
+
+def _request(
+    name: str, structure: Structure, folder: Path, start: Structure | None, settings: SteeringSettings
+) -> Request:
+    begin = None if start is None else _start_of(structure, start)
+    structure, restraints = restrained(structure, settings)
+    return Request(name, structure, folder, begin, restraints, Fixed.of(structure, begin, settings.fix))
 
 
 def _refuse_earlier(folder: Path, overwrite: bool) -> None:

@@ -189,7 +189,8 @@ class Sampler:
         Raises
         ------
         InputError
-            If there is nothing to draw, or the schedule refuses the number of steps or the start's noise level.
+            If there is nothing to draw, the schedule refuses the number of steps or the start's noise level, or atoms
+            cannot be held.
         FrazilError
             If one sample does not fit into memory.
         """
@@ -198,7 +199,7 @@ class Sampler:
         particles = 1 if self.steering is None else self.steering.num_particles
         bounded = BoundedDenoise(denoise, self.max_parallel_samples)
         stream = noise.stream(atom_mask, num_samples, particles)
-        mobile = atom_mask if hold is None else hold.mobile(atom_mask)
+        mobile = atom_mask if hold is None else self._mobile(atom_mask, hold)
         run = _Run(atom_mask, mobile, atom_mask if center_mask is None else center_mask, stream, bounded, hold)
         plan = self.stepper.plan(self._levels(start, num_steps))
         levels = torch.tensor([step.sigma_hat for step in plan], dtype=torch.float32).to(atom_mask.device)
@@ -216,6 +217,11 @@ class Sampler:
         finite = finite_samples(coords, atom_mask)
         report = None if self.steering is None else self.steering.report(state.steering)
         return SampleResult(coords, finite, tuple(frames), len(plan), bounded.largest, bounded.halvings, report)
+
+    def _mobile(self, atom_mask: Tensor, hold: Hold) -> Tensor:
+        if hold.align is None and self.augmentation is not None:
+            raise InputError("held atoms that keep their pose need a sampler without augmentation, which moves samples")
+        return hold.mobile(atom_mask)
 
     def _begin(self, sigma: float, start: Start | None, num_samples: int, run: _Run) -> _State:
         """Noise at the first level, on top of the given structure if there is one."""

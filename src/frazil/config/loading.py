@@ -1,30 +1,25 @@
-"""Strict TOML -> settings: a misspelt key or a wrong type is refused by name, never ignored.
-
-Sections: [model] (`preset`, `sigma_data`, `coordinate_augmentation`), [model.network], [model.trunk], [train],
-[sample]. Flags of the command line come on top of the file, the file on top of the preset.
-"""
+"""TOML -> `Config` -> settings of training and sampling."""
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
+from frazil.config.steering import parse_steering, refuse_unknown_weights
+from frazil.config.tables import checked, is_table, known_key
 from frazil.denoiser import ModelConfig
 from frazil.errors import InputError
 from frazil.nn.config import NetworkConfig, TrunkConfig
-from frazil.predictor import PredictSettings
+from frazil.predictor import PredictSettings, SteeringSettings
 from frazil.trainer import TrainSettings
 
-# what the command line alone decides
-_NOT_IN_FILE = {TrainSettings: {"model"}, PredictSettings: {"start", "start_sigma", "overwrite"}}
+# what the command line alone decides, and what has a section of its own
+_NOT_IN_FILE = {TrainSettings: {"model"}, PredictSettings: {"start", "start_sigma", "overwrite", "steering"}}
 _MODEL_OWN = {"preset": str, "sigma_data": float, "coordinate_augmentation": bool}
-_SECTIONS = ("model", "train", "sample")
-_LARGEST_INT = 2**53
+_SECTIONS = ("model", "train", "sample", "steering")
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,8 @@ class Config:
     """Settings of training that the file gives."""
     sample: Mapping[str, Any] = field(default_factory=dict)
     """Settings of sampling that the file gives."""
+    steering: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `SteeringSettings` that the file gives."""
 
 
 def load_config(path: Path | None) -> Config:
@@ -75,21 +72,22 @@ def parse_config(content: Mapping[str, Any], source: str) -> Config:
     {'copies': 8}
     """
     for name, table in content.items():
-        _known(name, _SECTIONS, source, "section")
-        _is_table(table, f"[{name}]", source)
+        known_key(name, _SECTIONS, source, "section")
+        is_table(table, f"[{name}]", source)
     model = dict(content.get("model", {}))
     tables = {}
     for name, record in (("network", NetworkConfig), ("trunk", TrunkConfig)):
         table = model.pop(name, {})
-        _is_table(table, f"[model.{name}]", source)
-        tables[name] = _checked(table, get_type_hints(record), f"[model.{name}]", source)
-    own = _checked(model, _MODEL_OWN, "[model]", source, extra=("network", "trunk"))
+        is_table(table, f"[model.{name}]", source)
+        tables[name] = checked(table, get_type_hints(record), f"[model.{name}]", source)
+    own = checked(model, _MODEL_OWN, "[model]", source, extra=("network", "trunk"))
     preset = own.pop("preset", None)
     return Config(
         preset=preset,
         model=own | {name: table for name, table in tables.items() if table},
-        train=_checked(content.get("train", {}), _keys(TrainSettings), "[train]", source),
-        sample=_checked(content.get("sample", {}), _keys(PredictSettings), "[sample]", source),
+        train=checked(content.get("train", {}), _keys(TrainSettings), "[train]", source),
+        sample=checked(content.get("sample", {}), _keys(PredictSettings), "[sample]", source),
+        steering=parse_steering(content.get("steering", {}), source),
     )
 
 
@@ -120,15 +118,31 @@ def train_settings(
     return replace(base, model=_model(start, config.model), **{**config.train, **_given(flags)})
 
 
-def predict_settings(config: Config, flags: Mapping[str, Any]) -> PredictSettings:
+def predict_settings(
+    config: Config, flags: Mapping[str, Any], steering: Mapping[str, Any] | None = None
+) -> PredictSettings:
     """Settings of sampling: flags (None means not given) on top of the file.
+
+    Parameters
+    ----------
+    config : Config
+        Content of the TOML file.
+    flags : mapping
+        Fields of `PredictSettings`.
+    steering : mapping, optional
+        Fields of `SteeringSettings`; `requests` and `potentials` are added to those of the file.
 
     Raises
     ------
     InputError
-        If a value is out of range.
+        If a value is out of range, or weights are given of a potential that there is not.
     """
-    return PredictSettings(**{**config.sample, **_given(flags)})
+    given = _given(steering or {})
+    for name in ("requests", "potentials"):
+        given[name] = (*config.steering.get(name, ()), *given.get(name, ()))
+    refuse_unknown_weights(config.steering.get("weights", {}), given["potentials"])
+    steered = SteeringSettings(**{**config.steering, **given})
+    return PredictSettings(**{**config.sample, **_given(flags)}, steering=steered)
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,52 +160,3 @@ def _keys(record: type) -> dict[str, Any]:
     """Keys of a section and their types."""
     hints = get_type_hints(record)
     return {key: hint for key, hint in hints.items() if key not in _NOT_IN_FILE[record]}
-
-
-def _checked(
-    table: Mapping[str, Any], hints: Mapping[str, Any], section: str, source: str, extra: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    checked = {}
-    for key, value in table.items():
-        _known(key, (*hints, *extra), source, f"{section} key")
-        checked[key] = _typed(value, hints[key], f"{source}: {section} {key}")
-    return checked
-
-
-def _known(key: str, known: Iterable[str], source: str, what: str) -> None:
-    known = tuple(known)
-    if key not in known:
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-        raise InputError(f"{source}: unknown {what} {key!r}; did you mean {nearest!r}?")
-
-
-def _is_table(value: Any, section: str, source: str) -> None:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{source}: {section} is {_shown(value)}, not a section; write it in brackets, keys below")
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as one of the hinted types; an integer may stand for a float, a bool for nothing else."""
-    allowed = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, int) and abs(value) > _LARGEST_INT:
-        raise InputError(f"{where} = {_shown(value)} is too large a number")
-    if type(value) in allowed:
-        return value
-    if type(value) is int and float in allowed:
-        return float(value)
-    names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
-    raise InputError(f"{where} = {_shown(value)} is {_kind(value)}, not {names}")
-
-
-def _kind(value: Any) -> str:
-    names = {"str": "text", "dict": "a table", "list": "a list", "bool": "true or false", "int": "a whole number"}
-    return names.get(type(value).__name__, type(value).__name__)
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:
-        # Python refuses to print integers of thousands of digits
-        return "a huge number"
-    return text if len(text) <= 60 else text[:57] + "..."
