@@ -13,8 +13,11 @@ demo: $(VENV)/.frazil
 	rm -rf $(DEMO)
 	$(BIN)/frazil train --data $(ENSEMBLE) --out $(DEMO)/run --max-minutes 3 --config examples/ensemble.toml
 	$(BIN)/frazil sample $(ENSEMBLE) --checkpoint $(DEMO)/run --out $(DEMO)/samples --num-samples 8
+	$(BIN)/frazil sample $(ENSEMBLE) --checkpoint $(DEMO)/run --out $(DEMO)/steered --num-samples 8 --steering physical
 	$(BIN)/frazil evaluate $(DEMO)/samples --reference $(ENSEMBLE) --out $(DEMO)/evaluation
-	@echo "Loss curve: $(DEMO)/run/loss.png   structures: $(DEMO)/samples   figures: $(DEMO)/evaluation"
+	$(BIN)/frazil evaluate $(DEMO)/steered --reference $(ENSEMBLE) --out $(DEMO)/evaluation-steered
+	@echo "Loss curve: $(DEMO)/run/loss.png   structures: $(DEMO)/samples, held to physics: $(DEMO)/steered"
+	@echo "Figures: $(DEMO)/evaluation, $(DEMO)/evaluation-steered"
 
 test: lint
 	$(BIN)/python -m pytest

@@ -1,11 +1,14 @@
 """One guidance step, ours against Boltz-2's potentials: time and peak memory. Run as `python -m benchmarks.steering`.
 
 A step is 20 gradient moves at t = 0.3 on 3 samples of two chains with ligands, with the potentials, weights and
-intervals that each side has by default. Ours also judges clashes within chains, which Boltz-2 does not. Times: medians
+intervals that each side has by default. Ours also acts on clashes within chains, which Boltz-2 does not. Times: medians
 of rounds in which both sides take turns. Memory: a fresh process for each side takes one step of a small complex, which
 loads all code, builds its inputs, then takes one step of the large one; reported is how far the resident set grew
 beyond what it was before that step (VmHWM - VmRSS in /proc/self/status, the high-water mark reset in between), with an
 allocator (glibc) told to give freed memory back at once, so that a step cannot live on what was freed before.
+
+With other work on the machine, threads wait for each other at every operation and two are slower than one, by far for
+small operations: then compare with `--threads 1`, or set OMP_WAIT_POLICY=passive.
 """
 
 from __future__ import annotations
@@ -127,8 +130,9 @@ def times(rounds: int) -> dict[str, float]:
     large = Ours(two_chains_with_ligands(LARGE, SAMPLES))
     for side in (ours, large):
         side.step()
-    found: dict[str, list[float]] = {"ours": [], "theirs": [], "ours_large": []}
+    found: dict[str, list[float]] = {"ours": [], "theirs": [], "ours_large": [], "ours_built": []}
     for _ in range(rounds):
+        found["ours_built"].append(seconds(lambda: Ours(small)))
         found["ours"].append(seconds(ours.step, repeats=5))
         found["theirs"].append(seconds(theirs.step))
         found["ours_large"].append(seconds(large.step, repeats=2))
@@ -238,6 +242,7 @@ def show(found: dict[str, Any]) -> None:
     rows = (("frazil", SMALL, "ours"), ("boltz-community", SMALL, "theirs"), ("frazil", LARGE, "ours_large"))
     for name, atoms, key in rows:
         print(f"{name + f', {atoms:,} atoms':28}{1e3 * taken[key]:10.0f}{memory[key]:12.0f}")
+    print(f"(building ours, once a run: {1e3 * taken['ours_built']:.0f} ms; theirs are built anew by every call)")
     print(f"\nfaster {ratios['faster']:.0f}x (goal 50x), less memory {ratios['less_memory']:.0f}x (goal 10x)")
     growths = f"time {ratios['time_growth']:.1f}x (goal 4.5x), memory {ratios['memory_growth']:.1f}x"
     print(f"growth from {SMALL:,} to {LARGE:,} atoms: {growths}")

@@ -42,19 +42,55 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     frazil("train", "--data", ENSEMBLE, "--out", folder / "run", *words)
     samples = ("--out", folder / "samples", "--num-samples", 8)
     frazil("sample", ENSEMBLE, "--checkpoint", folder / "run", *samples)
-    frazil("evaluate", folder / "samples", "--reference", ENSEMBLE, "--out", folder / "evaluation")
+    steered = ("--out", folder / "steered", "--num-samples", 8, "--steering", "physical")
+    frazil("sample", ENSEMBLE, "--checkpoint", folder / "run", *steered)
+    for name in ("samples", "steered"):
+        frazil("evaluate", folder / name, "--reference", ENSEMBLE, "--out", folder / f"evaluation-{name}")
     return folder, time.monotonic() - started
 
 
-def test_the_demo_learns_the_ensemble_in_three_minutes(demo: tuple[Path, float]) -> None:
+@pytest.mark.parametrize("name", ["samples", "steered"])
+def test_the_demo_learns_the_ensemble_in_three_minutes(demo: tuple[Path, float], name: str) -> None:
     folder, seconds = demo
-    scores = json.loads((folder / "evaluation" / "evaluation.json").read_text())["samples"]
+    scores = json.loads((folder / f"evaluation-{name}" / "evaluation.json").read_text())["samples"]
     nearest = [score["nearest"]["rmsd"] for score in scores]
-    print("RMSD", nearest, "clashes", [s["clashes"] for s in scores], "seconds", round(seconds))
+    print(name, "RMSD", nearest, "clashes", [s["clashes"] for s in scores], "seconds", round(seconds))
     assert len(scores) == 8
     assert median(nearest) <= 1.65
     assert sum(score["chirality_errors"] for score in scores) == 0
+    assert name == "samples" or sum(score["clashes"] for score in scores) == 0
     assert seconds < 360
+
+
+def contacts_of(structure: data.Structure, model: int, count: int = 20, spare: float = 0.5) -> list[str]:
+    """`count` contacts drawn from the pairs of atoms of a model within 6 A of each other, three residues apart or more."""
+    coords, residue, atoms = structure.coords[model], structure.residue_index, structure.atoms
+    distance = np.linalg.norm(coords[:, None] - coords[None], axis=-1)
+    pairs = np.argwhere((distance < 6) & (residue[None] - residue[:, None] >= 3))
+    chosen = np.random.default_rng(model).choice(pairs, count, replace=False)
+    names = [f"{c}:{i}:{a}" for c, i, a in zip(atoms.chain_id, atoms.res_id, atoms.atom_name, strict=True)]
+    return [f"{names[i]},{names[j]},{distance[i, j] + spare:.3f}" for i, j in chosen]
+
+
+def test_contacts_of_one_model_are_kept_together(demo: tuple[Path, float], tmp_path: Path) -> None:
+    structure = data.read(ENSEMBLE)
+    kept: dict[str, list[bool]] = {"none": [], "contacts": []}
+    quality: dict[str, list[float]] = {"none": [], "contacts": []}
+    for model in (0, 5, 12):
+        asked = [word for contact in contacts_of(structure, model) for word in ("--contact", contact)]
+        for name in kept:
+            out = tmp_path / f"{name}{model}"
+            words = ("--checkpoint", demo[0] / "run", "--out", out, "--num-samples", 8, "--steering", name)
+            frazil("sample", ENSEMBLE, *words, *asked)
+            frazil("evaluate", out, "--reference", ENSEMBLE)
+            rows = json.loads((out / "1as5" / "samples.json").read_text())
+            kept[name] += [one["satisfied"] for row in rows for one in row["restraints"] if one["kind"] == "contacts"]
+            scores = json.loads((out / "evaluation.json").read_text())["samples"]
+            quality[name].append(median(score["nearest"]["lddt"] for score in scores))
+    print({name: (np.mean(kept[name]), np.round(quality[name], 3)) for name in kept})
+    assert len(kept["contacts"]) == 3 * 8 * 20
+    assert np.mean(kept["contacts"]) >= 0.95
+    assert all(steered >= free - 0.02 for free, steered in zip(quality["none"], quality["contacts"], strict=True))
 
 
 def test_samples_of_the_demo_read_back_as_the_input(demo: tuple[Path, float]) -> None:

@@ -53,7 +53,7 @@ def restrained(num_tokens: int = 9, *, seed: int = 0, terms: int = 7) -> Feature
     atoms = torch.randperm(features.num_atoms, generator=g)[:terms, None]
     restraints = Restraints(
         bonds=Terms.none(2),
-        distance_bounds=some(2, 2, 20, 2),
+        distance_bounds=Terms.join([some(2, 2, 20, 2), replace(some(2, 9, 20, 0), upper=far.expand(terms))]),
         chirality=replace(chirality, upper=far.expand(terms)),
         stereo_bonds=some(4, 1, 2, 1),
         planar_bonds=replace(some(4, 0.2, 0.2, 0), lower=-far.expand(terms), upper=uniform(0.1, 0.4)),

@@ -155,7 +155,7 @@ def test_a_broken_sample_harms_no_other(name):
 
 def test_distances_have_their_closed_form():
     terms = Terms.of(torch.tensor([[0, 1]]), 4.0, 6.0, weight=2.0)
-    for kind, name in (("distances", "distances"), ("distance_bounds", "distance_bounds"), ("connections",) * 2):
+    for kind, name in (("distances", "distances"), ("distance_bounds", "bonded_bounds"), ("connections",) * 2):
         potential = build(name, held(**{kind: terms}))
         for distance, energy, pull in ((3.0, 2.0, -2.0), (5.0, 0.0, 0.0), (9.0, 6.0, 2.0)):
             coords = pair(distance)

@@ -6,7 +6,15 @@ the same bits whatever other samples, structures and padding there are.
 """
 
 from frazil.potentials.base import Potential, Weighted
-from frazil.potentials.bonded import Chirality, Connections, DistanceBounds, PlanarBonds, StereoBonds
+from frazil.potentials.bonded import (
+    BondedBounds,
+    Chirality,
+    Connections,
+    DistanceBounds,
+    NonBondedBounds,
+    PlanarBonds,
+    StereoBonds,
+)
 from frazil.potentials.chains import SymmetricChains, atom_weight, equal_weight
 from frazil.potentials.contacts import Contacts, Dihedrals, Distances
 from frazil.potentials.flat_bottom import FlatBottomPotential, term_values
@@ -24,6 +32,7 @@ __all__ = [
     "AbsoluteDihedral",
     "AllOf",
     "AnyOf",
+    "BondedBounds",
     "Chirality",
     "Clashes",
     "Connections",
@@ -38,6 +47,7 @@ __all__ = [
     "FlatBottomPotential",
     "Gyration",
     "Interval",
+    "NonBondedBounds",
     "Periodic",
     "PlacePotential",
     "PlanarBonds",

@@ -1,4 +1,4 @@
-"""Potentials on the covalent geometry of ligands, modified residues and links: REFERENCE "physical" terms.
+"""Potentials on the covalent geometry of ligands, modified residues and links.
 
 Bounds are the terms' own (`frazil.restraints.Restraints`); all are flat-bottom energies of Boltz-2
 (Passaro et al. 2025), with dihedrals by way of the arc tangent.
@@ -7,6 +7,8 @@ Bounds are the terms' own (`frazil.restraints.Restraints`); all are flat-bottom 
 from __future__ import annotations
 
 from typing import final
+
+import torch
 
 from frazil.features import Features
 from frazil.potentials.flat_bottom import FlatBottomPotential
@@ -27,6 +29,24 @@ class DistanceBounds(FlatBottomPotential):
 
     def __init__(self, features: Features) -> None:
         super().__init__(features.restraints.distance_bounds, Distance())
+
+
+@final
+class BondedBounds(FlatBottomPotential):
+    """The part of `DistanceBounds` that bounds from both sides: bonds and angles."""
+
+    def __init__(self, features: Features) -> None:
+        terms = features.restraints.distance_bounds
+        super().__init__(terms.keep(torch.isfinite(terms.upper)), Distance())
+
+
+@final
+class NonBondedBounds(FlatBottomPotential):
+    """The part of `DistanceBounds` that bounds from below alone: atoms that no bond or angle joins."""
+
+    def __init__(self, features: Features) -> None:
+        terms = features.restraints.distance_bounds
+        super().__init__(terms.keep(~torch.isfinite(terms.upper)), Distance())
 
 
 @final

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 17
-"""Candidate pairs looked at in one go."""
+BLOCK = 1 << 15
+"""Candidate pairs looked at in one go: what a cache holds."""
 _FARTHEST = 4096
 """Cells from the origin beyond which all points share the outermost cells: exact still, but slower there."""
 _SLACK = 1.01
@@ -161,12 +161,13 @@ class _Cells:
         # what lies beyond the first or last layer is counted from the other end
         for turn, edge in ((_LAYERS, _where(low < 0)), (-_LAYERS, _where(high >= _LAYERS))):
             layers = low[edge] + turn, high[edge] + turn
+            parts.append((place[edge], *self._stretch(beside.index_select(1, edge), *layers)))
+            # of two points in one column only the lower, which comes first, searches
             if turn > 0:
                 parts.append((place[edge], *self._stretch(column[edge], *layers)))
-            parts.append((place[edge], *self._stretch(beside.index_select(1, edge), *layers)))
-        places = [place.expand(first.shape).reshape(-1) for place, first, _ in parts]
-        firsts, ends = ([bound.reshape(-1) for bound in bounds] for bounds in list(zip(*parts, strict=True))[1:])
-        return torch.cat(places), torch.cat(firsts), torch.cat(ends)
+        flat = [[part.reshape(-1) for part in torch.broadcast_tensors(*stretches)] for stretches in parts]
+        places, firsts, ends = (torch.cat(columns) for columns in zip(*flat, strict=True))
+        return places, firsts, ends
 
     def _stretch(self, column: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """First place and place after the last of layers `low` to `high`, as far as they exist, of columns [.., k]."""

@@ -1,8 +1,10 @@
 """Sets of potentials by name, with the weights over time t that they act with unless told otherwise.
 
-Weights are those of Boltz-2 (`boltz-community` 2.12.0), but for three: contacts go on acting to the last step, weaker
-as the structure settles; symmetric chains count every atom, so their resampling weight is that of the reference for
-chains of a thousand atoms; clashes, distance windows, dihedrals, positions and radii of gyration are ours.
+Where Boltz-2 (`boltz-community` 2.12.0) has the potential, intervals and resampling weights are its own, and so are
+the guidance weights but for these. Contacts act to the last step, weaker as the structure settles. Chirality, stereo,
+planarity, bonds and angles pull harder until t = 0.08, and lower bounds within a ligand begin at t = 0.12, so that
+atoms on the wrong side can pass. Symmetric chains count every atom, so their resampling weight is that of the
+reference for chains of a thousand atoms. Clashes, distance windows, dihedrals, positions and gyration are ours.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ from typing import final
 from frazil.errors import InputError
 from frazil.features import Features
 from frazil.potentials.base import Potential, Weighted
-from frazil.potentials.bonded import Chirality, Connections, DistanceBounds, PlanarBonds, StereoBonds
+from frazil.potentials.bonded import (
+    BondedBounds,
+    Chirality,
+    Connections,
+    NonBondedBounds,
+    PlanarBonds,
+    StereoBonds,
+)
 from frazil.potentials.chains import SymmetricChains, atom_weight
 from frazil.potentials.contacts import Contacts, Dihedrals, Distances
 from frazil.potentials.gyration import Gyration
@@ -65,6 +74,11 @@ def _preset(
     return Preset(build, PotentialWeights(pull, score, interval))
 
 
+def _settling(end: float, before: float) -> Schedule:
+    """Strong while noise still moves atoms past each other, weaker once they only settle."""
+    return Steps(thresholds=(0.08,), values=(end, before))
+
+
 def _symmetric_chains(features: Features) -> SymmetricChains:
     return SymmetricChains(features, weight=atom_weight)
 
@@ -72,6 +86,8 @@ def _symmetric_chains(features: Features) -> SymmetricChains:
 # Early, atoms lie on top of each other whatever the structure will be: overlap says something later only.
 _LATE = Steps(thresholds=(0.4,), values=(0.125, 0.0))
 _LATE_ENERGY = Steps(thresholds=(0.6,), values=(0.01, 0.0))
+# Until atoms have their places they may pass through each other, or a molecule stays tangled.
+_LAST = Steps(thresholds=(0.12,), values=(0.02, 0.0))
 # Strong while the fold is open, and never zero: what nothing holds at the end drifts apart again.
 _TO_THE_END = Steps(thresholds=(0.05, 0.25, 0.75), values=(0.1, 0.25, 0.5, 1.0))
 
@@ -83,10 +99,11 @@ POTENTIAL_SETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
                 "van_der_waals": _preset(VDWOverlap, _LATE, _LATE_ENERGY, interval=5),
                 "clashes": _preset(Clashes, _LATE, _LATE_ENERGY, interval=5),
                 "connections": _preset(Connections, 0.15, 1.0),
-                "distance_bounds": _preset(DistanceBounds, 0.01, 0.1),
-                "chirality": _preset(Chirality, 0.1, 1.0),
-                "stereo_bonds": _preset(StereoBonds, 0.05, 1.0),
-                "planar_bonds": _preset(PlanarBonds, 0.05, 1.0),
+                "bonded_bounds": _preset(BondedBounds, _settling(0.02, 0.1), 0.1),
+                "non_bonded_bounds": _preset(NonBondedBounds, _LAST, 0.1),
+                "chirality": _preset(Chirality, _settling(0.1, 0.4), 1.0),
+                "stereo_bonds": _preset(StereoBonds, _settling(0.05, 0.2), 1.0),
+                "planar_bonds": _preset(PlanarBonds, _settling(0.05, 0.2), 1.0),
             }
         ),
         "contacts": MappingProxyType(

@@ -81,6 +81,7 @@ def _called(
     found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != tuple(shape):
         raise InputError(f"potential {potential.name}: its {what} is {found}, give a tensor {tuple(shape)}")
-    if bool(torch.isnan(value).any()):
+    # the sum alone is cheap, and NaN wherever an element is
+    if bool(torch.isnan(value.sum())) and bool(torch.isnan(value).any()):
         raise InputError(f"potential {potential.name}: its {what} is NaN for finite coordinates at t = {t:.3g}")
     return value.detach()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import final
 
 import numpy as np
@@ -231,7 +231,10 @@ def _invertible(atom: Chem.Atom) -> bool:
 
 
 def _stereo_bonds(mol: Chem.Mol) -> tuple[list[tuple[int, ...]], list[bool]]:
-    """Dihedrals over double bonds that are E or Z; where all four neighbours are heavy also that of the lower ones."""
+    """Dihedrals over double bonds that are E or Z, for every heavy neighbour of one end with every one of the other.
+
+    With the dihedral of the highest ranks alone, a pyramidal end could turn the other neighbour to the same side.
+    """
     if not _has_ranks(mol):
         return [], []
     rows: list[tuple[int, ...]] = []
@@ -240,9 +243,9 @@ def _stereo_bonds(mol: Chem.Mol) -> tuple[list[tuple[int, ...]], list[bool]]:
         if bond.GetStereo() in (Chem.BondStereo.STEREOE, Chem.BondStereo.STEREOZ):
             left, right = bond.GetBeginAtom(), bond.GetEndAtom()
             lefts, rights = _by_rank(left, right.GetIdx()), _by_rank(right, left.GetIdx())
-            for near, far in list(zip(lefts, rights, strict=False))[:2]:
+            for (i, near), (j, far) in product(enumerate(lefts[:2]), enumerate(rights[:2])):
                 rows.append((near, left.GetIdx(), right.GetIdx(), far))
-                trans.append(bond.GetStereo() == Chem.BondStereo.STEREOE)
+                trans.append((bond.GetStereo() == Chem.BondStereo.STEREOE) == (i == j))
     return rows, trans
 
 
