@@ -63,7 +63,7 @@ def test_the_demo_learns_the_ensemble_in_three_minutes(demo: tuple[Path, float],
 
 
 def contacts_of(structure: data.Structure, model: int, count: int = 20, spare: float = 0.5) -> list[str]:
-    """`count` contacts drawn from the pairs of atoms of a model within 6 A of each other, three residues apart or more."""
+    """Contacts drawn from the pairs of atoms of a model within 6 A of each other, three residues apart or more."""
     coords, residue, atoms = structure.coords[model], structure.residue_index, structure.atoms
     distance = np.linalg.norm(coords[:, None] - coords[None], axis=-1)
     pairs = np.argwhere((distance < 6) & (residue[None] - residue[:, None] >= 3))

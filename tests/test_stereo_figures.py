@@ -92,16 +92,16 @@ def inverted(structure: Structure) -> np.ndarray:
     mol = to_rdkit(structure, 0, structure.ref_pos)
     Chem.AssignStereochemistryFrom3D(mol)
     mol.RemoveAllConformers()
-    other = {
+    # not one dictionary: members of these two enumerations compare equal
+    hand = {
         Chem.ChiralType.CHI_TETRAHEDRAL_CW: Chem.ChiralType.CHI_TETRAHEDRAL_CCW,
         Chem.ChiralType.CHI_TETRAHEDRAL_CCW: Chem.ChiralType.CHI_TETRAHEDRAL_CW,
-        Chem.BondStereo.STEREOE: Chem.BondStereo.STEREOZ,
-        Chem.BondStereo.STEREOZ: Chem.BondStereo.STEREOE,
     }
+    side = {Chem.BondStereo.STEREOE: Chem.BondStereo.STEREOZ, Chem.BondStereo.STEREOZ: Chem.BondStereo.STEREOE}
     for atom in mol.GetAtoms():
-        atom.SetChiralTag(other.get(atom.GetChiralTag(), atom.GetChiralTag()))
+        atom.SetChiralTag(hand.get(atom.GetChiralTag(), atom.GetChiralTag()))
     for bond in mol.GetBonds():
-        bond.SetStereo(other.get(bond.GetStereo(), bond.GetStereo()))
+        bond.SetStereo(side.get(bond.GetStereo(), bond.GetStereo()))
     with_hydrogens = Chem.AddHs(mol)
     with rdBase.BlockLogs():
         made = rdDistGeom.EmbedMolecule(with_hydrogens, randomSeed=1, maxAttempts=20)

@@ -43,13 +43,15 @@ def particles(potential: Potential, guided: bool, **options) -> ParticleFilter:
     return replace(filters, guidance=guidance, **options)
 
 
-def averages(sampler: Sampler, denoise, observe: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def averages(
+    sampler: Sampler, denoise, observe: Callable[[Tensor], Tensor], seeds: int = SEEDS
+) -> tuple[Tensor, Tensor]:
     """Mean over seeds of the particles' weighted averages of `observe`, and its standard error; a group is a seed."""
-    result = sampler.sample(denoise, torch.ones(1, 2, dtype=torch.bool), SEEDS, STEPS, FastNoise(0))
-    weights = result.steering.log_weights.view(SEEDS, PARTICLES, 1).double().exp()
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(SEEDS, 1).double(), rtol=0, atol=1e-3)
-    each = (weights * observe(result.coords[0]).view(SEEDS, PARTICLES, -1)).sum(dim=1) / weights.sum(dim=1)
-    return each.mean(dim=0), each.std(dim=0) / SEEDS**0.5
+    result = sampler.sample(denoise, torch.ones(1, 2, dtype=torch.bool), seeds, STEPS, FastNoise(0))
+    weights = result.steering.log_weights.view(seeds, PARTICLES, 1).double().exp()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(seeds, 1).double(), rtol=0, atol=1e-3)
+    each = (weights * observe(result.coords[0]).view(seeds, PARTICLES, -1)).sum(dim=1) / weights.sum(dim=1)
+    return each.mean(dim=0), each.std(dim=0) / seeds**0.5
 
 
 def tell(name: str, found: Tensor, error: Tensor, exact: Tensor) -> Tensor:
@@ -63,16 +65,16 @@ def length(coords: Tensor) -> Tensor:
     return (coords[:, 0] - coords[:, 1]).norm(dim=-1, keepdim=True)
 
 
-def unsteered(sampler: Sampler, denoise) -> Tensor:
+def unsteered(sampler: Sampler, denoise, seeds: int = SEEDS) -> Tensor:
     atom_mask = torch.ones(1, 2, dtype=torch.bool)
-    return sampler.sample(denoise, atom_mask, SEEDS * PARTICLES, STEPS, FastNoise(0)).coords[0]
+    return sampler.sample(denoise, atom_mask, seeds * PARTICLES, STEPS, FastNoise(0)).coords[0]
 
 
-def reweighted(sampler: Sampler, denoise) -> tuple[Tensor, Tensor]:
+def reweighted(sampler: Sampler, denoise, seeds: int = SEEDS) -> tuple[Tensor, Tensor]:
     """Lengths [seed, particle] of unsteered samples, and the weights that tilt the sampler's own law."""
-    coords = unsteered(sampler, denoise)
-    weights = (-LAMBDA * STRETCH.energy(coords[None], 0.0)).view(SEEDS, PARTICLES).double().softmax(dim=-1)
-    return length(coords).view(SEEDS, PARTICLES), weights
+    coords = unsteered(sampler, denoise, seeds)
+    weights = (-LAMBDA * STRETCH.energy(coords[None], 0.0)).view(seeds, PARTICLES).double().softmax(dim=-1)
+    return length(coords).view(seeds, PARTICLES), weights
 
 
 @pytest.mark.slow
@@ -127,13 +129,12 @@ def test_the_bias_of_the_default_settings_is_stated(guided: bool) -> None:
     pull = Weighted(STRETCH, Constant(0.1), Constant(1.0))
     steering = particles(STRETCH, guided=False, resampler=Multinomial())
     steering = replace(steering, potentials=(pull,), guidance=Guidance((pull,), num_moves=5) if guided else None)
-    plain = Sampler(KarrasSchedule())
-    free, weights = reweighted(plain, DUMBBELL)
-    found, error = averages(replace(plain, steering=steering), DUMBBELL, length)
+    plain, seeds = Sampler(KarrasSchedule()), 4
+    free, weights = reweighted(plain, DUMBBELL, seeds)
+    found, error = averages(replace(plain, steering=steering), DUMBBELL, length, seeds)
     exact = torch.tensor([DUMBBELL.tilted_length(STRETCH, LAMBDA)])
     tell(f"defaults guided={guided}", found, error, exact)
-    own = float((weights * free).sum() / SEEDS)
-    print(
-        f"unsteered {free.mean():.3f}, exact {DUMBBELL.tilted_length(STRETCH, 0.0):.3f}; own law reweighted {own:.3f}"
-    )
+    own = float((weights * free).sum() / seeds)
+    untilted = DUMBBELL.tilted_length(STRETCH, 0.0)
+    print(f"unsteered {free.mean():.3f}, exact {untilted:.3f}; the sampler's own law reweighted {own:.3f}")
     assert float(found) > float(free.mean()) + 3 * float(error)

@@ -143,7 +143,7 @@ def default_potentials(
     Examples
     --------
     >>> [len(POTENTIAL_SETS[name]) for name in ("physical", "contacts")]
-    [8, 6]
+    [9, 6]
     """
     given = dict(overrides or {})
     known = [name for presets in POTENTIAL_SETS.values() for name in presets]

@@ -105,7 +105,7 @@ class ParticleFilter:
     The particles of a sample are a group. At every `interval`-th noisy step, and at the last, each is weighed by
     exp(strength (E before - E now)) of its unguided estimate, times the ratio of the unguided to the guided proposal
     over all noisy steps since the last resampling; then particles are drawn by weight within the group (Singhal 2025,
-    arXiv 2501.06848, equations 8-10; difference potential). A particle that is not finite has weight 0.
+    arXiv 2501.06848, difference potential). A particle that is not finite has weight 0.
 
     With guidance the ratio is exact as long as noise is added; guidance of later steps is not corrected for. The
     energy is that of the estimate before the last step's guidance.
