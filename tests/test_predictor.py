@@ -29,6 +29,7 @@ from frazil.geometry import rigid_align
 from frazil.nn.config import NetworkConfig, TrunkConfig
 from frazil.noise import KarrasSchedule
 from frazil.predictor import PredictionSummary, PredictSettings, Request, draw, plan, predict, run, unseen_entities
+from frazil.predictor.prediction import refuse_nothing
 
 PEPTIDE = ">tri\nGAC\n"
 FAST = PredictSettings(num_samples=3, steps=4)
@@ -178,6 +179,9 @@ def test_a_broken_sample_is_reported_and_not_written(peptide: Path, tmp_path: Pa
     [ligand] = sample(["CC(=O)O"], tmp_path, FAST, FakeModel(lambda d, s: d * float("nan")))
     assert ligand.files == ("samples.json",)
     assert ligand.num_finite == 0
+    refuse_nothing([summary])
+    with pytest.raises(FrazilError, match="none of 3 samples"):
+        refuse_nothing([summary, ligand])
 
 
 # --- start ----------------------------------------------------------------------------------------------------------

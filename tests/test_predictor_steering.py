@@ -373,6 +373,43 @@ class Unbuildable(Compact):
         super().__init__(None)
 
 
+class Uncounted(Compact):
+    """Has no number of terms."""
+
+    num_terms = None
+
+
+class Unnamed(Compact):
+    """Cannot say what it is called."""
+
+    @property
+    def name(self) -> str:
+        raise RuntimeError("nameless")
+
+
+class Leaving(Compact):
+    """Ends the program."""
+
+    def __init__(self, features) -> None:
+        raise SystemExit(0)
+
+
+class Exact(Compact):
+    """In double precision, whatever it is given."""
+
+    def energy(self, coords: Tensor, t: float) -> Tensor:
+        return super().energy(coords.double(), t)
+
+    def gradient(self, coords: Tensor, t: float) -> Tensor:
+        return super().gradient(coords.double(), t)
+
+
+@pytest.mark.parametrize("particles", [1, 2])
+def test_a_potential_in_double_precision_runs(peptide: Path, tmp_path: Path, particles: int) -> None:
+    _, rows, _ = sample(peptide, tmp_path / "a", held_to(potentials=(Exact,), particles=particles))
+    assert all(row["finite"] and "Exact" in row["energies"] for row in rows)
+
+
 def test_a_potential_of_one_s_own_acts_and_is_reported(peptide: Path, tmp_path: Path) -> None:
     _, free, _ = sample(peptide, tmp_path / "a", FAST)
     weak = {"Compact": PotentialWeights(Constant(1.0), Constant(1.0), interval=20)}
@@ -386,7 +423,15 @@ def test_a_potential_of_one_s_own_acts_and_is_reported(peptide: Path, tmp_path: 
 @pytest.mark.parametrize("particles", [1, 2])
 @pytest.mark.parametrize(
     ("potential", "words"),
-    [(NotANumber, "NaN"), (OneForAll, r"give a tensor"), (Raising, "KeyError"), (Unbuildable, "cannot be made")],
+    [
+        (NotANumber, "NaN"),
+        (OneForAll, r"give a tensor"),
+        (Raising, "KeyError"),
+        (Unbuildable, "cannot be made"),
+        (Uncounted, "num_terms"),
+        (Unnamed, "its name failed"),
+        (Leaving, "SystemExit"),
+    ],
 )
 def test_a_potential_that_fails_is_named(peptide: Path, tmp_path: Path, potential, words: str, particles: int) -> None:
     settings = held_to(potentials=(potential,), particles=particles)

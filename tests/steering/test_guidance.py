@@ -181,12 +181,36 @@ class Wrong(Potential):
         (torch.full((1, 2, 4, 3), float("nan")), r"its gradient is NaN for finite coordinates at t = 0.7"),
         (torch.zeros(1, 2, 4), r"its gradient is \(1, 2, 4\), give a tensor \(1, 2, 4, 3\)"),
         (None, "its gradient is NoneType"),
+        (torch.zeros(1, 2, 4, 3, dtype=torch.complex64), "its gradient is complex"),
+        (SystemExit("enough"), "its gradient failed: SystemExit: enough"),
     ],
 )
 def test_a_potential_that_misbehaves_is_named(given: object, told: str) -> None:
     with pytest.raises(InputError, match=f"potential Wrong: {told}") as caught:
         Guidance((weighted(Wrong(given)),)).steer(record(random(1, 2, 4, 3)), fresh(1, 2))
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Potential):
+    """One energy for all samples, with a gradient of the right shape all the same."""
+
+    def energy(self, coords: Tensor, t: float) -> Tensor:
+        return coords.sum()
+
+
+def test_a_wrong_shape_is_found_at_the_first_move_and_not_at_the_end() -> None:
+    with pytest.raises(InputError, match=r"potential Scalar: its energy is \(\), give a tensor \(1, 2\)"):
+        Guidance((weighted(Scalar()),)).steer(record(random(1, 2, 4, 3)), fresh(1, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_a_gradient_of_another_type_leaves_the_coordinates_theirs(dtype: torch.dtype) -> None:
+    given = torch.ones(1, 2, 4, 3, dtype=dtype)
+    before = record(random(1, 2, 4, 3))
+    after, _ = Guidance((weighted(Wrong(given)),), num_moves=1).steer(before, fresh(1, 2))
+    assert after.denoised.dtype == torch.float32
+    assert not torch.equal(after.denoised, before.denoised)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), FrazilError("mine"), KeyboardInterrupt()])

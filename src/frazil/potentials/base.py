@@ -9,6 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from frazil.errors import InputError
 from frazil.potentials.schedules import Schedule
 
 
@@ -41,10 +42,21 @@ class Potential(ABC):
         """Energy [B, S] of `coords` [B, S, A, 3], angstrom, at time `t`: 1 at the first step, towards 0 at the last."""
 
     def gradient(self, coords: Tensor, t: float) -> Tensor:
-        """Gradient [B, S, A, 3] of the energy, by automatic differentiation unless a subclass knows better."""
+        """Gradient [B, S, A, 3] of the energy, by automatic differentiation unless a subclass knows better.
+
+        Raises
+        ------
+        InputError
+            If the energy is not one number for each sample.
+        """
         with torch.enable_grad():
             moved = coords.detach().requires_grad_()
-            total = self.energy(moved, t).sum()
+            energy = self.energy(moved, t)
+            found = tuple(energy.shape) if isinstance(energy, Tensor) else type(energy).__name__
+            if found != tuple(coords.shape[:2]):
+                wanted = tuple(coords.shape[:2])
+                raise InputError(f"potential {self.name}: its energy is {found}, give a tensor {wanted}")
+            total = energy.sum()
             if not total.requires_grad:
                 return torch.zeros_like(coords)
             (gradient,) = torch.autograd.grad(total, moved, allow_unused=True)

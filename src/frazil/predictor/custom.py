@@ -50,15 +50,22 @@ def built(factory: PotentialFactory, features: Features) -> Potential:
     Raises
     ------
     InputError
-        If the factory fails or gives something else.
+        If the factory fails or gives something else, or the potential has no name or number of terms.
     """
     name = potential_name(factory)
     try:
         potential = factory(features)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"potential {name}: cannot be made of the features: {_reason(error)}") from error
     if not isinstance(potential, Potential):
         raise InputError(f"potential {name}: gives {type(potential).__name__}, not a frazil.potentials.Potential")
+    for part, kind, what in (("name", str, "a text"), ("num_terms", int, "a whole number")):
+        try:
+            value = getattr(potential, part)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"potential {name}: its {part} failed: {_reason(error)}") from error
+        if not isinstance(value, kind):
+            raise InputError(f"potential {name}: its {part} is {str(value)[:60]!r}, not {what}")
     return potential
 
 

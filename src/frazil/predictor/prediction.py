@@ -11,7 +11,7 @@ from rich.console import Console
 
 from frazil.checkpoint import load_model
 from frazil.denoiser import StructureModel
-from frazil.errors import InputError
+from frazil.errors import FrazilError, InputError
 from frazil.predictor.drawing import Drawn, draw
 from frazil.predictor.output import write_samples
 from frazil.predictor.progress import StepProgress, teller
@@ -86,14 +86,34 @@ def predict(
     Raises
     ------
     FrazilError
-        If an input, the checkpoint or the output folder cannot be used (`InputError`), or memory does not suffice.
+        If an input, the checkpoint or the output folder cannot be used (`InputError`), memory does not suffice, or no
+        sample of an input is finite (all files are then written).
     """
     settings = settings or PredictSettings()
     say = teller(console)
     requests = plan(inputs, Path(out), settings, say)
     model, record = load_model(checkpoint)
     unseen_entities(requests, record, Path(checkpoint), say)
-    return run(_placed(model, settings), requests, settings, console=console)
+    summaries = run(_placed(model, settings), requests, settings, console=console)
+    refuse_nothing(summaries)
+    return summaries
+
+
+def refuse_nothing(summaries: Sequence[PredictionSummary]) -> None:
+    """Say so where not one sample of an input is finite; what there is has been written.
+
+    Raises
+    ------
+    FrazilError
+        Naming the first such input.
+    """
+    empty = [summary for summary in summaries if not summary.num_finite]
+    if empty:
+        more = f" (and of {len(empty) - 1} more inputs)" if len(empty) > 1 else ""
+        raise FrazilError(
+            f"{empty[0].name}: none of {empty[0].num_samples} samples{more} is finite, with all particles; "
+            "see samples.json, lower the weights of the potentials, or train on"
+        )
 
 
 def run(

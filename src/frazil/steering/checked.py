@@ -73,7 +73,7 @@ def _called(
         value = function(coords, t)
     except FrazilError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error) or "no message").splitlines()[0]
@@ -81,7 +81,9 @@ def _called(
     found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != tuple(shape):
         raise InputError(f"potential {potential.name}: its {what} is {found}, give a tensor {tuple(shape)}")
+    if value.is_complex():
+        raise InputError(f"potential {potential.name}: its {what} is complex, give real numbers")
     # the sum alone is cheap, and NaN wherever an element is
     if bool(torch.isnan(value.sum())) and bool(torch.isnan(value).any()):
         raise InputError(f"potential {potential.name}: its {what} is NaN for finite coordinates at t = {t:.3g}")
-    return value.detach()
+    return value.detach().to(torch.promote_types(torch.float32, coords.dtype))
