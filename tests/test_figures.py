@@ -82,10 +82,10 @@ def test_contacts_of_one_model_are_kept_together(demo: tuple[Path, float], tmp_p
             out = tmp_path / f"{name}{model}"
             words = ("--checkpoint", demo[0] / "run", "--out", out, "--num-samples", 8, "--steering", name)
             frazil("sample", ENSEMBLE, *words, *asked)
-            frazil("evaluate", out, "--reference", ENSEMBLE)
+            frazil("evaluate", out, "--reference", ENSEMBLE, "--out", out / "evaluation")
             rows = json.loads((out / "1as5" / "samples.json").read_text())
             kept[name] += [one["satisfied"] for row in rows for one in row["restraints"] if one["kind"] == "contacts"]
-            scores = json.loads((out / "evaluation.json").read_text())["samples"]
+            scores = json.loads((out / "evaluation" / "evaluation.json").read_text())["samples"]
             quality[name].append(median(score["nearest"]["lddt"] for score in scores))
     print({name: (np.mean(kept[name]), np.round(quality[name], 3)) for name in kept})
     assert len(kept["contacts"]) == 3 * 8 * 20

@@ -18,6 +18,7 @@ from frazil.chemistry import NONPOLYMER
 from frazil.data import read
 from frazil.data.restraints import (
     Contact,
+    CovalentBond,
     Dihedral,
     DistanceWindow,
     Position,
@@ -460,3 +461,16 @@ def test_a_lone_ligand_is_steered_too(tmp_path: Path) -> None:
     summary, rows, _ = sample("C(CC)CCO", tmp_path / "out", held_to(request, sets=("physical", "contacts")))
     assert read("C(CC)CCO").chains[0].mol_type == NONPOLYMER
     assert summary.files == ("samples.sdf", "samples.json") and rows[0]["restraints_total"] == 1
+
+
+def test_a_bond_that_somebody_asked_for_is_enforced_without_further_words(peptide: Path, tmp_path: Path) -> None:
+    bond = CovalentBond("A:1:N", "A:6:C")
+    _, free, _ = sample(peptide, tmp_path / "free", held_to(bond, sets=()))
+    _, held, _ = sample(peptide, tmp_path / "held", held_to(bond))
+    for rows, enforced in ((free, False), (held, True)):
+        [found] = rows[0]["restraints"]
+        assert found["kind"] == "connections" and found["enforced"] is enforced
+        assert (rows[0]["steps_guided"] > 0) is enforced
+    lengths = [np.mean([row["restraints"][0]["value"] for row in rows]) for rows in (free, held)]
+    assert lengths[1] < lengths[0]
+    assert held[0]["energies"]["asked_connections"] < 0.1 < free[0]["energies"]["asked_connections"]

@@ -101,6 +101,15 @@ class Terms:
         parts = {f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name not in ("labels", "group")}
         return Terms(**parts, group=group, labels=labels)
 
+    def named(self) -> Terms:
+        """The terms of groups that somebody named.
+
+        >>> Terms.of(torch.tensor([[0, 1], [2, 3]]), labels=("", "A:1,B:1")).named().atoms.tolist()
+        [[2, 3]]
+        """
+        labels = [bool(label) for label in self.labels] or [False] * self.num_groups
+        return self.keep(torch.tensor(labels, dtype=torch.bool, device=self.group.device)[self.group])
+
     def select(self, rows: range) -> Terms:
         """The terms of some structures, which become 0, 1, ..."""
         kept = self.keep((self.structure >= rows.start) & (self.structure < rows.stop))

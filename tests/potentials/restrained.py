@@ -57,7 +57,9 @@ def restrained(num_tokens: int = 9, *, seed: int = 0, terms: int = 7) -> Feature
         chirality=replace(chirality, upper=far.expand(terms)),
         stereo_bonds=some(4, 1, 2, 1),
         planar_bonds=replace(some(4, 0.2, 0.2, 0), lower=-far.expand(terms), upper=uniform(0.1, 0.4)),
-        connections=replace(some(2, 2, 2, 0), lower=-far.expand(terms)),
+        connections=replace(
+            some(2, 2, 2, 0), lower=-far.expand(terms), labels=tuple(f"bond {i}" for i in range(terms))
+        ),
         contacts=replace(some(2, 4, 8, 0, group=pairs_of_groups), lower=-far.expand(terms)),
         distances=some(2, 2, 20, 4),
         dihedrals=some(4, -2 * pi, 2 * pi, 1),

@@ -7,6 +7,7 @@ the same bits whatever other samples, structures and padding there are.
 
 from frazil.potentials.base import Potential, Weighted
 from frazil.potentials.bonded import (
+    AskedConnections,
     BondedBounds,
     Chirality,
     Connections,
@@ -32,6 +33,7 @@ __all__ = [
     "AbsoluteDihedral",
     "AllOf",
     "AnyOf",
+    "AskedConnections",
     "BondedBounds",
     "Chirality",
     "Clashes",

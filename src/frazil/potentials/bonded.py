@@ -24,6 +24,14 @@ class Connections(FlatBottomPotential):
 
 
 @final
+class AskedConnections(FlatBottomPotential):
+    """The part of `Connections` that a person asked for."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(features.restraints.connections.named(), Distance())
+
+
+@final
 class DistanceBounds(FlatBottomPotential):
     """Distances within a ligand or modified residue lie within RDKit's bounds matrix, angstrom."""
 

@@ -18,6 +18,7 @@ from frazil.errors import InputError
 from frazil.features import Features
 from frazil.potentials.base import Potential, Weighted
 from frazil.potentials.bonded import (
+    AskedConnections,
     BondedBounds,
     Chirality,
     Connections,
@@ -109,6 +110,7 @@ POTENTIAL_SETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
         "contacts": MappingProxyType(
             {
                 "contacts": _preset(Contacts, _TO_THE_END, 1.0, interval=4),
+                "asked_connections": _preset(AskedConnections, 0.15, 1.0),
                 "distances": _preset(Distances, _TO_THE_END, 1.0, interval=4),
                 "dihedrals": _preset(Dihedrals, 0.1, 1.0),
                 "positions": _preset(Positions, 0.1, 1.0, interval=2),
@@ -143,7 +145,7 @@ def default_potentials(
     Examples
     --------
     >>> [len(POTENTIAL_SETS[name]) for name in ("physical", "contacts")]
-    [9, 6]
+    [9, 7]
     """
     given = dict(overrides or {})
     known = [name for presets in POTENTIAL_SETS.values() for name in presets]

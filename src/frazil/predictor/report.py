@@ -160,8 +160,11 @@ def _verdicts(request: Request, drawn: Drawn, coords: Tensor) -> list[Verdict]:
 
 def _as_steered(judgement: Judgement, sets: Sequence[str]) -> Judgement:
     """Enforced is only what a potential of one of these sets acts on."""
-    acting = ("contacts" if judgement.kind in GIVEN else "physical") in sets
-    return judgement if acting else replace(judgement, enforced=torch.zeros_like(judgement.enforced))
+    if "physical" in sets and judgement.kind not in GIVEN:
+        return judgement
+    asked = [judgement.kind in GIVEN or label != "" for label in judgement.labels]
+    acting = torch.tensor(asked, dtype=torch.bool) & ("contacts" in sets)
+    return replace(judgement, enforced=judgement.enforced & acting)
 
 
 def _residues(structure: Structure) -> NDArray[np.int64] | None:

@@ -85,8 +85,8 @@ def chosen_sets(restraints: Restraints, settings: SteeringSettings) -> tuple[str
 
 def num_given(restraints: Restraints) -> int:
     """Terms that somebody asked for and that are to be enforced."""
-    lists = (getattr(restraints, kind) for kind in GIVEN)
-    terms = (one.terms if isinstance(one, PlaceTerms) else one for one in lists)
+    lists = [getattr(restraints, kind) for kind in GIVEN]
+    terms = [one.terms if isinstance(one, PlaceTerms) else one for one in lists] + [restraints.connections.named()]
     return sum(int((one.weight != 0).sum()) for one in terms)
 
 
