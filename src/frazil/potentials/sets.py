@@ -90,7 +90,7 @@ _LATE_ENERGY = Steps(thresholds=(0.6,), values=(0.01, 0.0))
 # Until atoms have their places they may pass through each other, or a molecule stays tangled.
 _LAST = Steps(thresholds=(0.12,), values=(0.02, 0.0))
 # Strong while the fold is open, and never zero: what nothing holds at the end drifts apart again.
-_TO_THE_END = Steps(thresholds=(0.05, 0.25, 0.75), values=(0.05, 0.15, 0.3, 0.6))
+_TO_THE_END = Steps(thresholds=(0.05, 0.25, 0.75), values=(0.1, 0.25, 0.5, 1.0))
 
 POTENTIAL_SETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
     {
