@@ -10,21 +10,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from frazil.chemistry import DNA, NUM_ELEMENTS, PROTEIN, RNA, VDW_RADII, encode_atom_name
+from frazil.chemistry import DNA, PROTEIN, RNA, VDW_RADII, encode_atom_name
 from frazil.features import Features
 from frazil.potentials.neighbours import neighbour_pairs
+from frazil.potentials.overlap import atom_radii
 from frazil.restraints import Terms
 
 # Of the sum of two van-der-Waals radii: bonds are at 0.35 to 0.56 (long ones of metals apart), other pairs above 0.63.
 _BONDED_SHARE = 0.6
 _LINKS = ((PROTEIN, "C", "N"), (DNA, "O3'", "P"), (RNA, "O3'", "P"))
-
-
-def van_der_waals_radii(features: Features) -> Tensor:
-    """[B, A] radii, angstrom; 0 for unknown elements."""
-    radii = torch.zeros(NUM_ELEMENTS, device=features.device)
-    radii[: len(VDW_RADII)] = torch.tensor(VDW_RADII, device=features.device)
-    return radii[features.ref_element]
 
 
 def covalent_bonds(features: Features) -> Terms:
@@ -50,7 +44,7 @@ def _within(features: Features) -> tuple[Tensor, Tensor]:
     conformer = features.ref_space_uid - features.ref_space_uid.min()
     row = torch.arange(features.batch_size, device=features.device)[:, None]
     conformer = (row * (conformer.max() + 1) + conformer).flatten()[atoms]
-    radius = van_der_waals_radii(features).flatten()[atoms]
+    radius = atom_radii(features, VDW_RADII).flatten()[atoms]
     reach = 2 * _BONDED_SHARE * float(radius.max()) if len(atoms) else 0.0
     first, second = [atoms[:0]], [atoms[:0]]
     for pairs in neighbour_pairs(features.ref_pos.flatten(0, 1)[atoms], conformer, reach):

@@ -13,8 +13,10 @@ from math import pi
 import torch
 from torch import Tensor
 
-from frazil.boltz.bonds import covalent_bonds, van_der_waals_radii
+from frazil.boltz.bonds import covalent_bonds
+from frazil.chemistry import VDW_RADII
 from frazil.features import Features
+from frazil.potentials.overlap import atom_radii
 from frazil.restraints import PlaceTerms, Restraints, Terms
 
 _BOND_LENGTH, _HANDEDNESS, _PLANARITY = 2.0, 0.52360, 0.26180
@@ -85,7 +87,7 @@ def _distance_bounds(feats: Mapping[str, Tensor], features: Features) -> Terms:
     lower, upper = found["rdkit_lower_bounds"].float(), found["rdkit_upper_bounds"].float()
     lower = lower * torch.where(bond | angle, 1 - _BOUND_BUFFER, 1 - _REPULSION_BUFFER)
     upper = torch.where(bond | angle, upper * (1 + _BOUND_BUFFER), float("inf"))
-    touching = _RADIUS_MARGIN + van_der_waals_radii(features)[found.structure[:, None], found.atoms].mean(dim=1)
+    touching = _RADIUS_MARGIN + atom_radii(features, VDW_RADII)[found.structure[:, None], found.atoms].mean(dim=1)
     return found.terms(
         torch.where(bond, lower, torch.maximum(lower, touching)),
         torch.where(bond, torch.minimum(upper, touching), upper),

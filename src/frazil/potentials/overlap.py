@@ -119,7 +119,7 @@ class VDWOverlap(PairOverlap):
         bonds = features.restraints.connections
         ends = chains[bonds.structure[:, None], bonds.atoms]
         joined = PairSet.of(ends[:, 0], ends[:, 1], size=len(sizes))
-        radius = _radii(features, VDW_RADII)[structure, atom] * (1 - buffer)
+        radius = atom_radii(features, VDW_RADII)[structure, atom] * (1 - buffer)
         super().__init__(structure, atom, radius, tag=tag, excluded=joined, label=tag)
         self._num_terms = _unlike_pairs(structure, tag, joined)
 
@@ -155,7 +155,7 @@ class Clashes(PairOverlap):
         bonded = within_bonds(
             bonds.structure[:, None] * features.num_atoms + bonds.atoms, features.atom_mask.numel(), BONDED_REACH
         )
-        radius = _radii(features, CONTACT_RADII)[structure, atom] * fraction
+        radius = atom_radii(features, CONTACT_RADII)[structure, atom] * fraction
         super().__init__(structure, atom, radius, tag=tag, excluded=bonded)
         sizes = features.atom_mask.sum(dim=1)
         present = features.atom_mask.reshape(-1)
@@ -181,7 +181,7 @@ def _directions(pairs: Pairs, counted: Tensor) -> Tensor:
     return torch.where(distance > _COINCIDENT, difference / distance, fixed)
 
 
-def _radii(features: Features, table: tuple[float, ...]) -> Tensor:
+def atom_radii(features: Features, table: tuple[float, ...]) -> Tensor:
     """[B, A] radius of each atom by a table over atomic numbers, 0 beyond its end."""
     known = torch.tensor(table, device=features.device)
     radii = torch.cat([known, known.new_zeros(NUM_ELEMENTS - len(table))])
