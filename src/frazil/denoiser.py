@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from frazil.errors import InputError
 from frazil.features import Features
+from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning, DiffusionConditioning
 from frazil.nn.config import NetworkConfig, TrunkConfig, require_divisor
 from frazil.nn.score import ScoreNetwork
@@ -58,9 +59,13 @@ class Denoiser(nn.Module):
         update = self.network(edm.c_in(level) * coords, edm.c_noise(sigma), conditioning)
         return edm.c_skip(level) * coords + edm.c_out(level) * update
 
-    def bind(self, conditioning: Conditioning) -> BoundDenoiser:
-        """The denoiser of one input: `denoise(coords, sigma)`."""
-        return BoundDenoiser(self, conditioning)
+    def plain(self, conditioning: Conditioning) -> PlainDenoiser:
+        """The denoiser of one input, `denoise(coords, sigma)`, by `forward`: differentiable, nothing cached."""
+        return PlainDenoiser(self, conditioning)
+
+    def bind(self, conditioning: Conditioning, compute: Compute = Compute()) -> PlainDenoiser:
+        """The denoiser of one input, `denoise(coords, sigma)`."""
+        return PlainDenoiser(self, conditioning)
 
     def score(self, coords: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """Gradient of the log density of noisy coordinates, (D(x, s) - x) / s^2 (Karras 2022, eq. 3); [B, S, A, 3]."""
@@ -68,8 +73,8 @@ class Denoiser(nn.Module):
 
 
 @final
-class BoundDenoiser:
-    """A denoiser with its conditioning: the callable that losses and samplers take."""
+class PlainDenoiser:
+    """A denoiser with its conditioning: the plain callable that losses and samplers take."""
 
     def __init__(self, denoiser: Denoiser, conditioning: Conditioning) -> None:
         self._denoiser = denoiser
@@ -79,9 +84,9 @@ class BoundDenoiser:
         """`coords` [B, S, A, 3], `sigma` [B, S] or [B, 1] -> [B, S, A, 3]."""
         return self._denoiser(coords, sigma, self._conditioning)
 
-    def select(self, rows: slice) -> BoundDenoiser:
+    def select(self, rows: slice) -> PlainDenoiser:
         """The same for some structures of the batch."""
-        return BoundDenoiser(self._denoiser, self._conditioning.select(rows))
+        return PlainDenoiser(self._denoiser, self._conditioning.select(rows))
 
 
 @dataclass(frozen=True)

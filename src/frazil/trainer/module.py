@@ -146,7 +146,7 @@ class TrainingModule(LightningModule):
     def _terms(self, features: Features, place: Place) -> DiffusionLoss:
         """Loss of one micro-batch; the trunk runs once for all copies."""
         prepared = self.model.prepare(features)
-        denoise = self.model.denoiser.bind(self.model.condition(prepared))
+        denoise = self.model.denoiser.plain(self.model.condition(prepared))
         return self._recipe(denoise, prepared, place.generator("noise"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
