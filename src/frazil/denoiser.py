@@ -63,7 +63,7 @@ class Denoiser(nn.Module):
         """The denoiser of one input, `denoise(coords, sigma)`, by `forward`: differentiable, nothing cached."""
         return PlainDenoiser(self, conditioning)
 
-    def bind(self, conditioning: Conditioning, compute: Compute = Compute()) -> PlainDenoiser:
+    def bind(self, conditioning: Conditioning, compute: Compute | None = None) -> PlainDenoiser:
         """The denoiser of one input, `denoise(coords, sigma)`."""
         return PlainDenoiser(self, conditioning)
 

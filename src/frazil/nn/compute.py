@@ -17,7 +17,7 @@ PRECISIONS: Final = {"float32": torch.float32, "tf32": torch.float32, "bf16": to
 class Compute:
     """Precision and compilation of the network.
 
-    Coordinates, EDM scaling, statistics of layer norms, softmax, alignment, losses and energies are float32 in any case.
+    Coordinates, EDM scaling, layer-norm statistics, softmax, alignment, losses and energies are float32 in any case.
 
     Parameters
     ----------
