@@ -5,7 +5,7 @@ Sigmas are standard deviations in angstrom, float32. Each class is a small froze
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ SMALLEST_NOISE_RATIO = 1e-20
 class Preconditioning:
     """Scalings around the network F (EDM, Table 1): D(x, s) = c_skip(s) x + c_out(s) F(c_in(s) x, c_noise(s)).
 
-    Every method takes sigma in angstrom, of any shape, and returns a tensor of that shape.
+    The scalings take sigma in angstrom, of any shape, and return a tensor of that shape.
 
     Parameters
     ----------
@@ -55,6 +55,12 @@ class Preconditioning:
     def c_noise(self, sigma: Tensor) -> Tensor:
         """0.25 log(s / sd), the network's noise signal; the ratio is clamped at 1e-20, so sigma 0 is finite."""
         return torch.log((sigma / self.sigma_data).clamp(min=SMALLEST_NOISE_RATIO)) * 0.25
+
+    def denoise(self, network: Callable[[Tensor, Tensor], Tensor], coords: Tensor, sigma: Tensor) -> Tensor:
+        """D(x, s) for F = `network(scaled coordinates, noise signal)`; `coords` [B, S, A, 3], `sigma` [B, S or 1]."""
+        level = sigma[..., None, None]
+        update = network(self.c_in(level) * coords, self.c_noise(sigma))
+        return self.c_skip(level) * coords + self.c_out(level) * update
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         """(s^2 + sd^2) / (s sd)^2 = 1 / c_out^2, in 1 / angstrom^2: every sigma has the same initial loss."""

@@ -11,6 +11,7 @@ from torch import nn
 from frazil.boltz.modules import BoltzDiffusionConditioning, BoltzStructureModule
 from frazil.boltz.names import CONDITIONING_NAMES, SCORE_NAMES, load_reference_weights, reference_name
 from frazil.boltz.settings import read_settings, read_sizes, score_model_of
+from frazil.nn.compute import Compute
 
 __all__ = [
     "CONDITIONING_NAMES",
@@ -29,6 +30,7 @@ def convert(
     *,
     parity: bool = True,
     precision: str = "float32",
+    compile: bool = False,
 ) -> tuple[BoltzStructureModule, BoltzDiffusionConditioning]:
     """Our modules with the weights, settings and call signatures of Boltz-2's.
 
@@ -43,7 +45,10 @@ def convert(
         its own generator, and padding does not count. `sample(steering_args=...)` likewise: the reference's potentials,
         weights and draws, or ours (`frazil.boltz.steering`).
     precision : str
-        "float32".
+        Of the products in `sample`: `float32`, `tf32` or `bf16` (`frazil.nn.compute.Compute`). A single call of the
+        network, which is what training makes, is float32 in any case.
+    compile : bool
+        Whether torch.compile may fuse what lies between the products in `sample`.
 
     Returns
     -------
@@ -53,9 +58,7 @@ def convert(
     Raises
     ------
     InputError
-        If the modules are not those of Boltz-2.
-    NotImplementedError
-        If another precision is asked for.
+        If the modules are not those of Boltz-2, or there is no such precision.
 
     Examples
     --------
@@ -64,12 +67,11 @@ def convert(
     >>> model.structure_module, model.diffusion_conditioning = convert(                      # doctest: +SKIP
     ...     model.structure_module, model.diffusion_conditioning)
     """
-    if precision != "float32":
-        raise NotImplementedError(f"precision {precision!r}: only 'float32' is available yet")
+    compute = Compute(precision, compile)
     score = score_model_of(structure_module)
     sizes = read_sizes(score, diffusion_conditioning)
     device = next(score.parameters()).device
-    ours = BoltzStructureModule(sizes, read_settings(structure_module), parity=parity)
+    ours = BoltzStructureModule(sizes, read_settings(structure_module), parity=parity, compute=compute)
     load_reference_weights(ours.score_model, score.state_dict(), SCORE_NAMES)
     conditioning = BoltzDiffusionConditioning(sizes)
     load_reference_weights(conditioning.network, diffusion_conditioning.state_dict(), CONDITIONING_NAMES)

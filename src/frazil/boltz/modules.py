@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from frazil.boltz.features import WindowedKeys, to_features
 from frazil.boltz.settings import DiffusionSettings
 from frazil.boltz.steering import Draw, GlobalMultinomial, SteeringArguments, our_steering, reference_steering
-from frazil.denoiser import Denoiser
+from frazil.denoiser import BoundDenoiser, Denoiser, PlainDenoiser
 from frazil.geometry import RigidMotion, center, rotation_from_normal
 from frazil.loss import AtomWeights, SmoothLDDT, diffusion_loss, place_unresolved
 from frazil.nn.atoms import absent_key_bias
 from frazil.nn.attention import MASKED_LOGIT, AtomWindows
+from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning, DiffusionConditioning, TrunkOutput
 from frazil.nn.config import NetworkConfig
 from frazil.nn.score import ScoreNetwork
@@ -70,10 +71,15 @@ class BoltzStructureModule(nn.Module):
     parity : bool
         Whether randomness comes from the global generator in the reference's order, with the reference's centring;
         else one base seed is taken from it for each call, and every sample has its own generator.
+    compute : Compute
+        How `sample` computes the network.
     """
 
-    def __init__(self, network: NetworkConfig, settings: DiffusionSettings, *, parity: bool) -> None:
+    def __init__(
+        self, network: NetworkConfig, settings: DiffusionSettings, *, parity: bool, compute: Compute
+    ) -> None:
         super().__init__()
+        self.compute = compute
         self.settings = settings
         self.parity = parity
         self.windows = AtomWindows(network.atoms_per_window_queries, network.atoms_per_window_keys)
@@ -167,7 +173,7 @@ class BoltzStructureModule(nn.Module):
             max_parallel_samples=max_parallel_samples,
         )
         result = sampler.sample(
-            self.denoiser.bind(self._conditioning(network_condition_kwargs)),
+            self._denoise(self._conditioning(network_condition_kwargs)),
             mask,
             multiplicity,
             settings.num_sampling_steps if num_sampling_steps is None else num_sampling_steps,
@@ -247,6 +253,12 @@ class BoltzStructureModule(nn.Module):
             return coords
         rotation = rotation_from_normal(torch.randn(len(coords), 4, device=coords.device))
         return RigidMotion(rotation, torch.randn(len(coords), 1, 3, device=coords.device)[:, 0]).apply(coords)
+
+    def _denoise(self, conditioning: Conditioning) -> BoundDenoiser | PlainDenoiser:
+        # where a window has no key at all, the reference's rounding decides, and only the plain path repeats it
+        if self.parity and bool((conditioning.atom_key_bias < 0).all(dim=-1).any()):
+            return self.denoiser.plain(conditioning)
+        return self.denoiser.bind(conditioning, self.compute)
 
     def _steering(
         self, arguments: SteeringArguments, feats: Mapping[str, Tensor], resampler: GlobalMultinomial
