@@ -124,6 +124,16 @@ def random_batch(
     return Batch(feats, draw(B, N, ts), draw(B, N, ts), draw(B, N, N, tz), draw(B, N, N, tz))
 
 
+def uniform_batch(sizes: dict[str, Any], tokens: int, atoms_per_token: int, seed: int = 0) -> Batch:
+    """One structure of equal tokens, without padding where the atoms fill whole windows."""
+    g = torch.Generator().manual_seed(seed)
+    feats = _empty_feats(1, tokens, -(-tokens * atoms_per_token // 32) * 32)
+    _fill_structure(feats, 0, torch.full((tokens,), atoms_per_token), g)
+    feats["coords"] = 15 / 3**0.5 * torch.randn(feats["ref_pos"].shape, generator=g)
+    single, pair = (1, tokens, sizes["token_s"]), (1, tokens, tokens, sizes["token_z"])
+    return Batch(feats, *(torch.randn(shape, generator=g) for shape in (single, single, pair, pair)))
+
+
 def _fill_window(count: Tensor, window: int, total: int) -> None:
     """Enlarge tokens until the structure has exactly `total` atoms."""
     place = 0

@@ -77,9 +77,9 @@ def test_unknown_steering_arguments_are_named() -> None:
         structure.sample(batch.feats["atom_pad_mask"], steering_args={"fk_lamda": 1}, **inputs(batch, conditioning, 1))
 
 
-def test_another_precision_is_not_implemented() -> None:
-    with pytest.raises(NotImplementedError, match="bf16"):
-        convert(*reference_modules(SMALL), precision="bf16")
+def test_an_unknown_precision_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="float16"):
+        convert(*reference_modules(SMALL), precision="float16")
 
 
 def test_foreign_modules_are_refused_by_name() -> None:

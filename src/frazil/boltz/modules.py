@@ -75,9 +75,7 @@ class BoltzStructureModule(nn.Module):
         How `sample` computes the network.
     """
 
-    def __init__(
-        self, network: NetworkConfig, settings: DiffusionSettings, *, parity: bool, compute: Compute
-    ) -> None:
+    def __init__(self, network: NetworkConfig, settings: DiffusionSettings, *, parity: bool, compute: Compute) -> None:
         super().__init__()
         self.compute = compute
         self.settings = settings
