@@ -49,9 +49,10 @@ def product(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Product:
 
 def side_by_side(linears: Sequence[nn.Linear], dtype: torch.dtype) -> Product:
     """One product for linear layers of the same input, their outputs next to each other; all or none have a bias."""
-    biases = [linear.bias for linear in linears if linear.bias is not None]
+    weights = [linear.weight.detach() for linear in linears]
+    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
     bias = torch.cat(biases) if biases else None
-    return product(torch.cat(tuple(linear.weight for linear in linears)), bias, dtype)
+    return product(torch.cat(weights), bias, dtype)
 
 
 def after_scale(scale: Tensor, linear: nn.Linear, dtype: torch.dtype) -> Product:

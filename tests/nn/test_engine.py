@@ -1,0 +1,217 @@
+"""The engine against the plain network, which is the truth."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from frazil.denoiser import BoundDenoiser, Denoiser, ModelConfig, PlainDenoiser, StructureModel
+from frazil.features import Features
+from frazil.nn.compute import Compute
+from frazil.nn.engine.products import PackedProduct, PlainProduct, Product, product
+from frazil.noise import Preconditioning
+from random_features import random_features
+from random_model import TINY, random_model
+
+OPTIONS = [
+    {},
+    {"transformer_post_ln": True},
+    {"activation_checkpointing": True},
+    {"use_no_atom_char": True},
+    {"use_atom_backbone_feat": True, "use_residue_feats_atoms": True},
+    {"atoms_per_window_queries": 4, "atoms_per_window_keys": 24},
+    {"atoms_per_window_queries": 64, "atoms_per_window_keys": 64},
+    {"conditioning_transition_layers": 3, "token_transformer_depth": 1, "atom_encoder_depth": 3},
+]
+
+
+def changed(**options: object) -> ModelConfig:
+    return replace(TINY, network=replace(TINY.network, **options))
+
+
+def tokens_of_one_atom(count: int) -> Features:
+    """A structure of `count` tokens of one atom each."""
+    features = random_features(60)
+    sizes = torch.bincount(features.atom_token_index[0], minlength=60)
+    return features.crop((sizes == 1).nonzero()[:count, 0])
+
+
+def both(
+    model: StructureModel, features: Features, sigma: Tensor, samples: int = 3, compute: Compute | None = None
+) -> tuple[Tensor, Tensor]:
+    """Plain and fast estimates of existing atoms."""
+    generator = torch.Generator().manual_seed(5)
+    B, A = features.atom_mask.shape
+    coords = 15 * torch.randn((B, samples, A, 3), generator=generator)
+    with torch.no_grad():
+        conditioning = model.condition(features)
+        plain = model.denoiser(coords, sigma, conditioning)
+    fast = model.denoiser.bind(conditioning, compute)(coords, sigma)
+    present = features.atom_mask[:, None].expand(-1, samples, -1)
+    return plain[present], fast[present]
+
+
+SHARED = torch.tensor([[7.0]])
+EACH = torch.tensor([[0.01, 3.0, 2000.0]])
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=[" ".join(o) or "default" for o in OPTIONS])
+@pytest.mark.parametrize("sigma", [SHARED, EACH], ids=["one sigma", "a sigma each"])
+def test_the_engine_gives_what_the_plain_network_gives(options: dict[str, object], sigma: Tensor) -> None:
+    model = random_model(changed(**options))
+    plain, fast = both(model, model.prepare(random_features(23)), sigma)
+    assert (plain - fast).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 5, 16, 17, 33, 64])
+def test_sizes_odd_and_even(tokens: int) -> None:
+    model = random_model()
+    plain, fast = both(model, model.prepare(random_features(tokens)), SHARED)
+    assert (plain - fast).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tokens_of_one_atom(count: int) -> None:
+    model = random_model()
+    features = tokens_of_one_atom(count)
+    assert features.num_atoms == count
+    plain, fast = both(model, model.prepare(features), EACH)
+    assert (plain - fast).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_batches_padding_and_absent_windows(precision: str) -> None:
+    model = random_model()
+    features = Features.stack([model.prepare(random_features(n, seed=n)) for n in (60, 2, 17)])
+    assert not bool(features.atom_mask.unflatten(1, (-1, 32)).any(dim=-1).all())
+    sigma = torch.tensor([[0.3], [20.0], [800.0]])
+    plain, fast = both(model, features, sigma, compute=Compute(precision))
+    assert (plain - fast).abs().max() < 2e-4
+
+
+def test_atoms_that_do_not_exist_do_not_matter() -> None:
+    model = random_model()
+    features = Features.stack([model.prepare(random_features(n, seed=n)) for n in (40, 9)])
+    with torch.no_grad():
+        denoise = model.denoiser.bind(model.condition(features))
+    coords = torch.randn(2, 2, features.num_atoms, 3)
+    other = torch.where(features.atom_mask[:, None, :, None], coords, 100 * torch.randn(coords.shape))
+    sigma = torch.full((2, 1), 4.0)
+    kept = features.atom_mask[:, None].expand(-1, 2, -1)
+    assert torch.equal(denoise(coords, sigma)[kept], denoise(other, sigma)[kept])
+
+
+def test_bf16_deviates_by_its_rounding_alone() -> None:
+    model = random_model(ModelConfig.preset("mini"))
+    features = model.prepare(random_features(40))
+    plain, fast = both(model, features, SHARED, samples=4, compute=Compute("bf16"))
+    deviation = (plain - fast).square().sum(dim=-1).mean().sqrt()
+    assert 1e-4 < deviation < 0.15
+
+
+def test_bf16_keeps_coordinates_at_low_noise() -> None:
+    model = random_model()
+    plain, fast = both(model, model.prepare(random_features(20)), torch.tensor([[1e-3]]), compute=Compute("bf16"))
+    assert (plain - fast).abs().max() < 1e-4
+
+
+def test_the_engine_changes_none_of_its_inputs() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    coords, sigma = torch.randn(1, 2, features.num_atoms, 3), torch.tensor([[3.0]])
+    with torch.no_grad():
+        conditioning = model.condition(features)
+        before = copy.deepcopy(conditioning)
+        denoise = model.denoiser.bind(conditioning)
+    given = coords.clone()
+    first = denoise(coords, sigma)
+    assert torch.equal(coords, given) and torch.equal(first, denoise(coords, sigma))
+    assert torch.equal(conditioning.atom_q, before.atom_q) and torch.equal(conditioning.atom_c, before.atom_c)
+    assert all(torch.equal(a, b) for a, b in zip(conditioning.token_bias, before.token_bias, strict=True))
+
+
+def test_new_weights_make_a_new_engine_and_the_same_ones_do_not() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    coords = torch.randn(1, 2, features.num_atoms, 3)
+    with torch.no_grad():
+        conditioning = model.condition(features)
+        model.denoiser.bind(conditioning)
+        engine = model.denoiser._engines.of(model.denoiser.network, Compute())
+        assert model.denoiser._engines.of(model.denoiser.network, Compute()) is engine
+        for parameter in model.denoiser.parameters():
+            parameter.mul_(0.9)
+        plain = model.denoiser(coords, SHARED, conditioning)
+    torch.testing.assert_close(model.denoiser.bind(conditioning)(coords, SHARED), plain, rtol=0, atol=2e-4)
+
+
+def test_a_copy_of_the_denoiser_has_an_engine_of_its_own() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    with torch.no_grad():
+        conditioning = model.condition(features)
+        model.denoiser.bind(conditioning)
+        twin = copy.deepcopy(model.denoiser)
+        twin.network.decoder.update.weight.zero_()
+        coords = torch.randn(1, 1, features.num_atoms, 3)
+        denoised = twin.bind(conditioning)(coords, torch.tensor([[16.0]]))
+    torch.testing.assert_close(denoised, coords / 2)
+    assert list(twin.state_dict()) == list(model.denoiser.state_dict())
+
+
+def test_a_network_of_ones_own_is_called_as_it_is() -> None:
+    class Silent(nn.Module):
+        def forward(self, r: Tensor, c_noise: Tensor, conditioning: object) -> Tensor:
+            return torch.zeros_like(r)
+
+    denoiser = Denoiser(Silent(), Preconditioning(16.0))
+    denoise = denoiser.bind(None)  # type: ignore[arg-type]
+    assert isinstance(denoise, PlainDenoiser)
+    torch.testing.assert_close(denoise(torch.ones(1, 1, 4, 3), torch.tensor([[16.0]])), torch.full((1, 1, 4, 3), 0.5))
+
+
+def test_the_engine_gives_no_gradients_and_the_plain_path_does() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    conditioning = model.condition(features)
+    coords = torch.randn(1, 1, features.num_atoms, 3, requires_grad=True)
+    fast = model.denoiser.bind(conditioning)
+    assert isinstance(fast, BoundDenoiser)
+    torch.autograd.grad(model.denoiser.plain(conditioning)(coords, SHARED).sum(), coords)
+    update = fast(coords.detach(), SHARED)
+    assert not update.requires_grad
+
+
+PRODUCTS = [PlainProduct, PackedProduct]
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+@pytest.mark.parametrize("rows", [1, 7, 16, 130])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_products_are_linear_layers_with_something_behind(kind: type[Product], rows: int, has_bias: bool) -> None:
+    g = torch.Generator().manual_seed(rows)
+    x, weight = torch.randn(2, rows, 24, generator=g), torch.randn(40, 24, generator=g)
+    bias = torch.randn(40, generator=g) if has_bias else None
+    factor = torch.randn(2, rows, 40, generator=g)
+    made, expected = kind(weight, bias), F.linear(x, weight, bias)
+    for given, truth in (
+        (made(x), expected), (made.relu(x), expected.relu()), (made.sigmoid(x), expected.sigmoid()),
+        (made.silu(x), F.silu(expected)), (made.times(x, factor), expected * factor),
+    ):  # fmt: skip
+        torch.testing.assert_close(given, truth, rtol=1e-5, atol=1e-5)
+
+
+def test_a_machine_without_the_packed_product_uses_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: PackedProduct, weight: Tensor, bias: Tensor | None) -> None:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(PackedProduct, "__init__", missing)
+    assert isinstance(product(torch.ones(16, 16), None, torch.bfloat16), PlainProduct)
+    model = random_model()
+    plain, fast = both(model, model.prepare(random_features(9)), SHARED)
+    assert (plain - fast).abs().max() < 2e-4
