@@ -14,16 +14,13 @@ small operations: then compare with `--threads 1`, or set OMP_WAIT_POLICY=passiv
 from __future__ import annotations
 
 import argparse
-import ctypes
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -34,6 +31,9 @@ from boltz.model.potentials.potentials import get_potentials
 from torch import Tensor
 
 from benchmarks.complexes import Complex, two_chains_with_ligands
+from benchmarks.crew import FRUGAL
+from frazil.bench.machine import Machine
+from frazil.bench.measuring import Gauge
 from frazil.boltz.features import restrained_features
 from frazil.denoiser import ModelConfig, StructureModel
 from frazil.potentials import Weighted, default_potentials
@@ -42,6 +42,7 @@ from frazil.steering import Guidance
 
 SMALL, LARGE, WARM_UP = 4096, 16384, 512
 T, MOVES, SAMPLES = 0.3, 20, 3
+PACKAGES = ("frazil", "torch", "boltz-community")
 RESULTS = Path(__file__).parent / "results"
 _ALL_TERMS = {"fk_steering": True, "physical_guidance_update": True, "contact_guidance_update": True}
 _STEP = Step(index=140, num_steps=200, sigma=2.0, sigma_hat=2.0, sigma_next=1.9, noise_variance=0.0, step_scale=1.5)
@@ -155,25 +156,19 @@ def term_times() -> dict[str, float]:
 def peak_memory(side: str, num_atoms: int) -> float:
     """MiB that one step of a side needs, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.steering", "--child", side, str(num_atoms)]
-    frugal = os.environ | {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384"}
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=frugal).stdout.split()[-1])
+    environment = os.environ | FRUGAL
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout.split()[-1])
 
 
 def child(side: str, num_atoms: int) -> None:
     """What `peak_memory` runs."""
     SIDES[side](two_chains_with_ligands(WARM_UP, SAMPLES)).step()
     case = SIDES[side](two_chains_with_ligands(num_atoms, SAMPLES))
-    ctypes.CDLL(None).malloc_trim(0)
-    # writing 5 resets the high-water mark (proc(5))
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    case.step()
-    print((_status("VmHWM") - before) / 1024)
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+    gauge = Gauge.on(torch.device("cpu"))
+    if gauge is None:
+        raise RuntimeError("this system does not tell how much memory a process has used")
+    print(gauge.peak(case.step) / 2**20)
 
 
 def no_terms() -> dict[str, float]:
@@ -192,22 +187,6 @@ def no_terms() -> dict[str, float]:
     return {
         "no_terms": seconds(guidance.step, repeats=200),
         "mini_denoise": seconds(lambda: denoise(small.coords[None], sigma), repeats=3),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    packages = ("frazil", "torch", "boltz-community")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 
 
@@ -270,7 +249,7 @@ def main() -> None:
         found = measure(given.rounds)
     show(found)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
+    given.out.write_text(json.dumps({"machine": asdict(Machine.here(packages=PACKAGES)), **found}, indent=1) + "\n")
     print(f"\nwritten to {given.out}")
 
 

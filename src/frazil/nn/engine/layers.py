@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from frazil.nn.attention import DiffusionTransformer, DiffusionTransformerLayer
+from frazil.nn.conditioning import SingleConditioning
 from frazil.nn.engine.attention import Attend
 from frazil.nn.engine.products import after_scale, product, side_by_side
+from frazil.nn.primitives import Transition
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,46 @@ class EngineLayer:
     def _transition(self, x: Tensor) -> Tensor:
         gated = self._transition_value.times(x, self._transition_gate.silu(x))
         return self._transition_out(self._transition_factor.times(x, gated))
+
+
+@final
+class EngineSingle:
+    """`SingleConditioning` for inference: the part that an input decides apart from the part that the noise decides."""
+
+    def __init__(self, single: SingleConditioning, dtype: torch.dtype) -> None:
+        self._single = single
+        self._transitions = [
+            EngineTransition(part, dtype) for part in single.transitions if isinstance(part, Transition)
+        ]
+
+    def embed(self, s_trunk: Tensor, s_inputs: Tensor) -> Tensor:
+        """Singles [B, N, token_s] -> [B, N, 2 token_s], whatever the noise."""
+        return self._single.embed(self._single.norm(torch.cat((s_trunk, s_inputs), dim=-1)))
+
+    def __call__(self, c_noise: Tensor, embedded: Tensor) -> Tensor:
+        """`c_noise` [B, S], `embedded` [B, N, 2 token_s] -> [B, S, N, 2 token_s], float32."""
+        level = self._single.fourier_embed(self._single.fourier_norm(self._single.fourier(c_noise)))
+        s = level[:, :, None] + embedded[:, None]
+        for transition in self._transitions:
+            s += transition(s)
+        return s
+
+
+@final
+class EngineTransition:
+    """`Transition` for inference."""
+
+    def __init__(self, transition: Transition, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._norm = transition.norm
+        self._gate, self._value, self._out = (
+            side_by_side([linear], dtype) for linear in (transition.gate, transition.value, transition.out)
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The update, without the residual sum, in the products' type."""
+        x = self._norm(x).to(self._dtype)
+        return self._out(self._value.times(x, self._gate.silu(x)))
 
 
 def engine_layers(transformer: DiffusionTransformer, dtype: torch.dtype) -> tuple[EngineLayer, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import final
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning
 from frazil.nn.engine.attention import attend_whole, attend_windows
-from frazil.nn.engine.layers import LayerModulation, engine_layers, run
+from frazil.nn.engine.layers import EngineSingle, LayerModulation, engine_layers, run
 from frazil.nn.engine.products import side_by_side
 from frazil.nn.score import ScoreNetwork
 
@@ -36,6 +37,7 @@ class Engine:
         Precision of the products.
     """
 
+    @torch.no_grad()
     def __init__(self, network: ScoreNetwork, compute: Compute) -> None:
         dtype = compute.product_dtype
         self.dtype = dtype
@@ -44,10 +46,13 @@ class Engine:
             engine_layers(part, dtype)
             for part in (network.encoder.transformer, network.transformer, network.decoder.transformer)
         )
+        self.single = EngineSingle(network.single, dtype)
+        self.dim_token = network.encoder.to_token.out_features
         self.to_token = side_by_side([network.encoder.to_token], dtype)
         self.from_token = side_by_side([network.decoder.from_token], dtype)
         self.single_to_token = side_by_side([network.single_to_token], dtype)
 
+    @torch.no_grad()
     def bind(self, conditioning: Conditioning) -> BoundEngine:
         """The network of one input."""
         return BoundEngine(self, _Input.prepare(self, conditioning))
@@ -68,7 +73,7 @@ class EngineStore:
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters())
         known = self._made.get(compute)
         if known is None or known[0] != state:
-            self._made.clear()
+            self._made = {other: made for other, made in self._made.items() if made[0] == state}
             known = self._made[compute] = (state, Engine(network, compute))
         return known[1]
 
@@ -81,6 +86,8 @@ class _Input:
     """What an input alone decides; axes as in `Conditioning`."""
 
     conditioning: Conditioning
+    single: Tensor
+    """[B, N, 2 token_s] embedded singles."""
     encoder: tuple[LayerModulation, ...]
     decoder: tuple[LayerModulation, ...]
     encoder_bias: tuple[Tensor, ...]
@@ -99,6 +106,7 @@ class _Input:
         count = present.new_zeros(len(present), c.num_tokens).scatter_add(1, c.atom_token_index, present)
         return cls(
             conditioning=c,
+            single=engine.single.embed(c.s_trunk, c.s_inputs),
             encoder=tuple(layer.modulation(*signal) for layer in engine.encoder),
             decoder=tuple(layer.modulation(*signal) for layer in engine.decoder),
             encoder_bias=_masked(c.atom_encoder_bias, c.atom_key_bias),
@@ -112,6 +120,7 @@ class _Input:
         """The structures `rows` of the batch."""
         return _Input(
             conditioning=self.conditioning.select(rows),
+            single=self.single[rows],
             encoder=tuple(_rows(layer, rows) for layer in self.encoder),
             decoder=tuple(_rows(layer, rows) for layer in self.decoder),
             encoder_bias=tuple(bias[rows] for bias in self.encoder_bias),
@@ -139,10 +148,10 @@ class BoundEngine:
         """As `ScoreNetwork`: `r` [B, S, A, 3], `c_noise` [B, S] or [B, 1] -> [B, S, A, 3], float32."""
         engine, network, given = self._engine, self._engine.network, self._input
         c = given.conditioning
-        s = network.single(c_noise, c.s_trunk, c.s_inputs)
+        s = engine.single(c_noise, given.single)
         q = c.atom_q[:, None] + network.encoder.position(r)
         q = run(engine.encoder, q, given.encoder, given.encoder_bias, attend_windows)
-        a = self._pooled(engine.to_token.relu(q.to(engine.dtype)))
+        a = self._pooled(q)
         a += engine.single_to_token(network.single_norm(s).to(engine.dtype))
         signal = _signal(s, engine.dtype)
         for layer, bias in zip(engine.transformer, given.token_bias, strict=True):
@@ -151,16 +160,17 @@ class BoundEngine:
         q = run(engine.decoder, q, given.decoder, given.decoder_bias, attend_windows)
         return network.decoder.update(network.decoder.norm(q))
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        """Mean over each token's atoms, [B, S, A, D] -> [B, S, N, D] float32."""
-        given = self._input
-        tokens = given.share.new_zeros(*x.shape[:2], given.share.shape[1], x.shape[-1])
-        for total, atoms, index, present in zip(
-            tokens, x, given.conditioning.atom_token_index, given.present, strict=True
-        ):
-            for sample, rows in zip(total, atoms, strict=True):
-                sample.index_add_(0, index, rows * present[:, None])
-        return tokens.mul_(given.share[:, None, :, None])
+    def _pooled(self, q: Tensor) -> Tensor:
+        """Mean over each token's atoms of what they send up, [B, S, A, atom_s] -> [B, S, N, 2 token_s] float32.
+
+        Sample by sample: what all atoms of all samples send is the largest tensor there would be.
+        """
+        given, to_token, dtype = self._input, self._engine.to_token, self._engine.dtype
+        pooled = given.share.new_zeros(*q.shape[:2], given.share.shape[1], self._engine.dim_token)
+        for b, s in product(range(len(q)), range(q.shape[1])):
+            sent = to_token.relu(q[b, s].to(dtype)) * given.present[b, :, None]
+            pooled[b, s].index_add_(0, given.conditioning.atom_token_index[b], sent)
+        return pooled.mul_(given.share[:, None, :, None])
 
     def _spread(self, q: Tensor, tokens: Tensor) -> Tensor:
         """`q` [B, S, A, D], changed in place, with the rows [B, S, N, D] of the atoms' tokens added."""
