@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -13,7 +14,11 @@ from torch.nn import functional as F
 from frazil.denoiser import BoundDenoiser, Denoiser, ModelConfig, PlainDenoiser, StructureModel
 from frazil.features import Features
 from frazil.nn.compute import Compute
-from frazil.nn.engine.products import PackedProduct, PlainProduct, Product, product
+from frazil.nn.engine import Engine
+from frazil.nn.engine.attention import Attend, attend_whole, windows_at_once, windows_by_sample
+from frazil.nn.engine.compiled import CompiledForward, Forward
+from frazil.nn.engine.products import PackedProduct, PlainProduct, Product
+from frazil.nn.engine.products import product as product_of
 from frazil.noise import Preconditioning
 from random_features import random_features
 from random_model import TINY, random_model
@@ -187,6 +192,84 @@ def test_the_engine_gives_no_gradients_and_the_plain_path_does() -> None:
     assert not update.requires_grad
 
 
+@pytest.mark.parametrize("attend", [windows_by_sample, windows_at_once])
+def test_windowed_attention_is_attention_under_a_mask_of_windows(attend: Attend) -> None:
+    g = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 24, 2, 5, generator=g)
+    bias = torch.randn(2, 6, 2, 4, 12, generator=g)
+    whole = torch.full((2, 2, 24, 24), -torch.inf)
+    for block, row, key in product(range(6), range(4), range(12)):
+        place = 4 * block + key - 4
+        if 0 <= place < 24:
+            whole[:, :, 4 * block + row, place] = bias[:, block, :, row, key]
+        else:
+            bias[:, block, :, row, key] = -1e6
+    torch.testing.assert_close(attend(q, k, v, bias), attend_whole(q, k, v, whole[:, None]), rtol=1e-4, atol=1e-5)
+
+
+def compiled(forward: Forward) -> CompiledForward:
+    return CompiledForward(forward, num_tokens=3, worth=lambda r: True)
+
+
+@pytest.mark.slow
+def test_a_compiled_engine_gives_what_the_plain_network_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    compile_with_torch = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: made.append(k["mode"]) or compile_with_torch(*a, **k))
+    model = random_model()
+    features = model.prepare(random_features(20))
+    with torch.no_grad():
+        conditioning = model.condition(features)
+        network = model.denoiser.network
+        r, c_noise = torch.randn(1, 2, features.num_atoms, 3), torch.tensor([[0.3]])
+        run = CompiledForward(Engine(network, Compute()).bind(conditioning), 20, worth=lambda r: True)
+        torch.testing.assert_close(run(r, c_noise), network(r, c_noise, conditioning), rtol=1e-4, atol=1e-4)
+    assert made == ["reduce-overhead"]
+
+
+def test_what_cannot_be_compiled_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    run = compiled(lambda r, c_noise: 2 * r)
+    for _ in range(2):
+        assert torch.equal(run(torch.ones(1, 1, 3, 3), torch.ones(1, 1)), torch.full((1, 1, 3, 3), 2.0))
+
+
+def test_memory_that_runs_out_is_no_reason_to_give_up_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        compiled(lambda r, c_noise: r)(torch.ones(1, 1, 3, 3), torch.ones(1, 1))
+
+
+def test_small_calls_become_graphs_and_large_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def note(forward: Forward, mode: str) -> Forward:
+        modes.append(mode)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", note)
+    run = CompiledForward(lambda r, c_noise: r, num_tokens=512, worth=lambda r: True)
+    for samples in (1, 2, 3, 3):
+        run(torch.ones(1, samples, 3, 3), torch.ones(1, 1))
+    assert modes == ["reduce-overhead", "default"]
+
+
+def test_on_a_cpu_asking_for_compilation_changes_nothing() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    with torch.no_grad():
+        conditioning = model.condition(features)
+    coords = torch.randn(1, 2, features.num_atoms, 3)
+    asked, plain = (model.denoiser.bind(conditioning, Compute(compile=c))(coords, SHARED) for c in (True, False))
+    assert torch.equal(asked, plain)
+
+
 PRODUCTS = [PlainProduct, PackedProduct]
 
 
@@ -211,7 +294,7 @@ def test_a_machine_without_the_packed_product_uses_the_plain_one(monkeypatch: py
         raise AttributeError("no such operator")
 
     monkeypatch.setattr(PackedProduct, "__init__", missing)
-    assert isinstance(product(torch.ones(16, 16), None, torch.bfloat16), PlainProduct)
+    assert isinstance(product_of(torch.ones(16, 16), None, torch.bfloat16), PlainProduct)
     model = random_model()
     plain, fast = both(model, model.prepare(random_features(9)), SHARED)
     assert (plain - fast).abs().max() < 2e-4

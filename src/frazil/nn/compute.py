@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from frazil.errors import InputError
 
@@ -24,7 +27,7 @@ class Compute:
     precision : str
         `float32`; `tf32`, which is float32 with reduced products on NVIDIA GPUs and float32 elsewhere; or `bf16`.
     compile : bool
-        Whether torch.compile may fuse what lies between the products, where that pays.
+        Whether torch.compile may be used where it pays: on GPUs.
 
     Raises
     ------
@@ -48,3 +51,16 @@ class Compute:
     def product_dtype(self) -> torch.dtype:
         """Type of the operands of matrix products."""
         return PRECISIONS[self.precision]
+
+    @contextmanager
+    def reduced_products(self, operand: Tensor) -> Iterator[None]:
+        """For `tf32`, and `operand` on a GPU: float32 products in reduced precision inside, as before afterwards."""
+        if self.precision != "tf32" or not operand.is_cuda:
+            yield
+            return
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning
 from frazil.nn.engine.attention import attend_whole, attend_windows
+from frazil.nn.engine.compiled import CompiledForward, Forward
 from frazil.nn.engine.layers import EngineSingle, LayerModulation, engine_layers, run
 from frazil.nn.engine.products import side_by_side
 from frazil.nn.score import ScoreNetwork
@@ -39,8 +40,8 @@ class Engine:
 
     @torch.no_grad()
     def __init__(self, network: ScoreNetwork, compute: Compute) -> None:
-        dtype = compute.product_dtype
-        self.dtype = dtype
+        self.compute = compute
+        self.dtype = dtype = compute.product_dtype
         self.network = network
         self.encoder, self.transformer, self.decoder = (
             engine_layers(part, dtype)
@@ -109,9 +110,9 @@ class _Input:
             single=engine.single.embed(c.s_trunk, c.s_inputs),
             encoder=tuple(layer.modulation(*signal) for layer in engine.encoder),
             decoder=tuple(layer.modulation(*signal) for layer in engine.decoder),
-            encoder_bias=_masked(c.atom_encoder_bias, c.atom_key_bias),
-            token_bias=_masked(c.token_bias, c.token_key_bias),
-            decoder_bias=_masked(c.atom_decoder_bias, c.atom_key_bias),
+            encoder_bias=_masked(c.atom_encoder_bias, c.atom_key_bias, engine.dtype),
+            token_bias=_masked(c.token_bias, c.token_key_bias, engine.dtype),
+            decoder_bias=_masked(c.atom_decoder_bias, c.atom_key_bias, engine.dtype),
             present=present,
             share=1 / (count + 1e-6),
         )
@@ -138,6 +139,9 @@ class BoundEngine:
     def __init__(self, engine: Engine, given: _Input) -> None:
         self._engine = engine
         self._input = given
+        self._forward: Forward = self._run
+        if engine.compute.compile:
+            self._forward = CompiledForward(self._run, given.conditioning.num_tokens)
 
     def select(self, rows: slice) -> BoundEngine:
         """The same for some structures of the batch."""
@@ -146,14 +150,18 @@ class BoundEngine:
     @torch.no_grad()
     def __call__(self, r: Tensor, c_noise: Tensor) -> Tensor:
         """As `ScoreNetwork`: `r` [B, S, A, 3], `c_noise` [B, S] or [B, 1] -> [B, S, A, 3], float32."""
+        with self._engine.compute.reduced_products(r):
+            return self._forward(r, c_noise)
+
+    def _run(self, r: Tensor, c_noise: Tensor) -> Tensor:
         engine, network, given = self._engine, self._engine.network, self._input
-        c = given.conditioning
         s = engine.single(c_noise, given.single)
-        q = c.atom_q[:, None] + network.encoder.position(r)
+        q = given.conditioning.atom_q[:, None] + network.encoder.position(r)
         q = run(engine.encoder, q, given.encoder, given.encoder_bias, attend_windows)
         a = self._pooled(q)
         a += engine.single_to_token(network.single_norm(s).to(engine.dtype))
         signal = _signal(s, engine.dtype)
+        # one layer's norms and gates at a time: those of all layers would take more memory than the samples
         for layer, bias in zip(engine.transformer, given.token_bias, strict=True):
             a = layer(a, layer.modulation(*signal), bias, attend_whole)
         q = self._spread(q, engine.from_token(network.token_norm(a).to(engine.dtype)))
@@ -187,11 +195,13 @@ def _signal(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return s.to(dtype), F.layer_norm(s, s.shape[-1:]).to(dtype)
 
 
-def _masked(biases: Sequence[Tensor], key_bias: Tensor) -> tuple[Tensor, ...]:
-    """Biases [B, K, heads, W, H] with the mask of the keys in them, contiguous; not copied where nothing is masked."""
+def _masked(biases: Sequence[Tensor], key_bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Biases [B, K, heads, W, H] with the mask of the keys in them, contiguous; not copied where nothing changes."""
+    if not key_bias.is_cuda:
+        dtype = key_bias.dtype  # a CPU's attention reads float32 biases beside bf16 heads, a GPU's does not
     if bool((key_bias == 0).all()):
-        return tuple(bias.contiguous() for bias in biases)
-    return tuple((bias + key_bias).contiguous() for bias in biases)
+        return tuple(bias.to(dtype).contiguous() for bias in biases)
+    return tuple((bias + key_bias).to(dtype).contiguous() for bias in biases)
 
 
 def _rows(modulation: LayerModulation, rows: slice) -> LayerModulation:
