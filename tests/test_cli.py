@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,17 @@ def test_train_sample_and_evaluate_are_a_chain(run: Path) -> None:
     assert {path.suffix for path in (run / "report").iterdir()} == {".json", ".csv"}
 
 
+def test_sampler_and_precision_come_from_flags_over_the_file(run: Path, tmp_path: Path) -> None:
+    words = ("sample", run / "AGSV.cif", "--checkpoint", run / "run", "--num-samples", 1)
+    (tmp_path / "x.toml").write_text('[sample]\nsampler = "heun"\nsteps = 3\nprecision = "bf16"\ncompile = false\n')
+    for name, flags in (("file", ()), ("flags", ("--sampler", "fast", "--steps", 2, "--precision", "float32"))):
+        result = frazil(*words, "--out", tmp_path / name, "--config", tmp_path / "x.toml", *flags)
+        assert result.exit_code == 0, result.output
+    rows = [json.loads((tmp_path / name / "AGSV" / "samples.json").read_text())[0] for name in ("file", "flags")]
+    keys = ("sampler", "steps", "evaluations", "precision")
+    assert [tuple(row[key] for key in keys) for row in rows] == [("heun", 3, 5, "bf16"), ("fast", 2, 2, "float32")]
+
+
 def test_resume_needs_nothing_but_the_folder(run: Path) -> None:
     result = frazil("train", "--out", run / "run", "--resume", "--max-steps", 4)
     assert result.exit_code == 0, result.output
@@ -129,6 +141,13 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Path, tmp_path: Path) -> Non
     sample = ["sample", data, "--out", out, "--checkpoint"]
     assert "nothing" in fails(2, *sample, tmp_path / "nothing")
     assert "--num-samples" in fails(2, *sample, run / "run", "--num-samples", 0)
+    assert "--steps is 0" in fails(2, *sample, run / "run", "--steps", 0)
+    line = fails(2, *sample, run / "run", "--sampler", "langevin")
+    assert all(name in line for name in ("'langevin'", "fast", "heun"))
+    line = fails(2, *sample, run / "run", "--precision", "fp8")
+    assert all(name in line for name in ("'fp8'", "float32", "tf32", "bf16"))
+    line = fails(2, "train", "--data", data, "--out", out, "--precision", "fp8")
+    assert all(name in line for name in ("'fp8'", "float32", "tf32", "bf16"))
     assert "--start" in fails(2, *sample, run / "run", "--start-sigma", 1.0)
     assert "other.toml" in fails(2, *sample, run / "run", "--config", "other.toml")
     assert "is a file" in fails(2, "sample", data, "--checkpoint", run / "run", "--out", data)

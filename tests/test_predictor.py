@@ -26,10 +26,12 @@ from frazil.data.write import write_cif
 from frazil.denoiser import ModelConfig, StructureModel
 from frazil.errors import FrazilError, InputError
 from frazil.geometry import rigid_align
+from frazil.nn.compute import PRECISIONS, Compute
 from frazil.nn.config import NetworkConfig, TrunkConfig
 from frazil.noise import KarrasSchedule
 from frazil.predictor import PredictionSummary, PredictSettings, Request, draw, plan, predict, run, unseen_entities
 from frazil.predictor.prediction import refuse_nothing
+from frazil.sampler.presets import METHODS, PRESETS
 
 PEPTIDE = ">tri\nGAC\n"
 FAST = PredictSettings(num_samples=3, steps=4)
@@ -46,7 +48,7 @@ class FakeModel(nn.Module):
     def __init__(self, spoil=lambda denoised, sigma: denoised, pad: int = 0, std: float = 0.01) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(sigma_data=16.0, coordinate_augmentation=True)
+        self.config = SimpleNamespace(sigma_data=16.0, coordinate_augmentation=True, network=SIZES)
         self.denoiser = SimpleNamespace(bind=self._bind)
         self.spoil, self.pad, self.std = spoil, pad, std
 
@@ -56,7 +58,7 @@ class FakeModel(nn.Module):
     def condition(self, features):
         return features.ref_pos[:, None], features.atom_mask[:, None]
 
-    def _bind(self, conditioning: tuple[Tensor, Tensor]):
+    def _bind(self, conditioning: tuple[Tensor, Tensor], compute: Compute):
         target, mask = conditioning
 
         def denoise(coords: Tensor, sigma: Tensor) -> Tensor:
@@ -184,6 +186,45 @@ def test_a_broken_sample_is_reported_and_not_written(peptide: Path, tmp_path: Pa
         refuse_nothing([summary, ligand])
 
 
+# --- how they are drawn ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *METHODS])
+def test_any_sampler_ends_at_the_target_and_is_recorded(tmp_path: Path, name: str) -> None:
+    """The denoiser's target is a single shape, which every method reaches."""
+    settings = replace(FAST, sampler=name, num_samples=1, steps=60)
+    [summary] = sample(["C(O)C"], tmp_path, settings)
+    [row] = json.loads((summary.folder / "samples.json").read_text())
+    method = PRESETS[name].method if name in PRESETS else name
+    assert (row["sampler"], row["method"], row["steps"], row["precision"]) == (name, method, 60, "float32")
+    assert row["evaluations"] == METHODS[method].evaluations(60) == settings.preset.evaluations
+    found = Chem.SDMolSupplier(str(summary.folder / "samples.sdf"))[0].GetConformer().GetPositions()
+    target = read("C(O)C").ref_pos
+    assert abs(np.linalg.norm(found[0] - found[1]) - np.linalg.norm(target[0] - target[1])) < 0.1
+
+
+def test_a_sampler_without_steps_takes_its_own() -> None:
+    assert {name: PredictSettings(sampler=name).preset for name in PRESETS} == dict(PRESETS)
+    assert all(PredictSettings(sampler=name).preset.method == name for name in METHODS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_network_gets_the_precision_that_was_asked_for(tmp_path: Path, precision: str) -> None:
+    model, asked = FakeModel(), []
+    bind = model.denoiser.bind
+    model.denoiser.bind = lambda conditioning, compute: asked.append(compute) or bind(conditioning, compute)
+    sample(["C(O)C"], tmp_path, replace(FAST, precision=precision, compile=True), model)
+    assert asked == [Compute(precision, compile=True)]
+
+
+def test_every_sampler_and_precision_is_in_the_docs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "sampling.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)`.*?\|(.*)\|$", text, re.MULTILINE)
+    assert {name for name, _ in rows} == {*PRESETS, *METHODS, *PRECISIONS}
+    for name, preset in PRESETS.items():
+        assert (name, f" `{preset.method}` | {preset.steps} ") in rows
+
+
 # --- start ----------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +278,8 @@ def test_a_start_of_another_molecule_is_refused(peptide: Path, tmp_path: Path) -
         ({"start_sigma": 1.0}, "belong together"),
         ({"start": Path("x.cif"), "start_sigma": float("nan")}, "--start-sigma is nan"),
         ({"start": Path("x.cif"), "start_sigma": 0.0}, "--start-sigma is 0.0"),
+        ({"sampler": "langevin"}, "'langevin' .*reference.*heun"),
+        ({"precision": "fp8"}, "'fp8'.*bf16"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options: dict, words: str) -> None:
@@ -396,7 +439,9 @@ def test_elsewhere_a_line_now_and_then(tmp_path: Path, monkeypatch) -> None:
     screen = io.StringIO()
     summaries = run(FakeModel(), requests_for(["C(O)C"], tmp_path), FAST, console=Console(file=screen, width=100))  # type: ignore[arg-type]
     lines = screen.getvalue().splitlines()
-    assert lines[1].startswith(f"{summaries[0].name}: step 2 of 4")
+    assert lines[0] == "sampler reference (stochastic): 4 steps, 4 evaluations of the network, float32"
+    assert re.fullmatch(rf"{summaries[0].name}: 3 tokens, 3 atoms: needs about .* for 3 samples at once.*", lines[1])
+    assert lines[3].startswith(f"{summaries[0].name}: step 2 of 4")
     assert lines[-1] == summaries[0].text()
 
 

@@ -19,6 +19,7 @@ from frazil.geometry import RigidMotion, alignment_rotation
 from frazil.noise import KarrasSchedule
 from frazil.sampler import (
     CenterOnly,
+    Estimate,
     PerSampleNoise,
     ReferenceNoise,
     Sampler,
@@ -451,7 +452,8 @@ def test_trajectory_holds_every_kth_step_and_the_last() -> None:
         assert frame.noisy.shape == frame.denoised.shape == (1, 2, 6, 3)
     last = result.trajectory[-1]
     step = sampler.stepper.plan(SCHEDULE.sigmas(10))[-1]
-    assert torch.equal(sampler.stepper.advance(step, last.noisy, last.denoised), result.coords)
+    estimate = Estimate(last.noisy, last.denoised, last.denoised, mock.Mock())
+    assert torch.equal(sampler.stepper.advance(step, estimate, ())[0], result.coords)
     plain = sampler.sample(denoise, mask(1, 6), 2, 10, noise)
     assert plain.trajectory == ()
     assert torch.equal(plain.coords, result.coords)

@@ -132,6 +132,7 @@ def train(
     ] = None,
     val_fraction: Annotated[float | None, typer.Option(metavar="F", help="Hold out this part of the data.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same run.")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="P", help="float32, tf32 or bf16.")] = None,
     devices: Annotated[int | None, typer.Option(metavar="N", help="Devices that train together.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     config: ConfigOption = None,
@@ -148,6 +149,7 @@ def train(
         "max_steps": max_steps,
         "crop_tokens": crop_tokens,
         "seed": seed,
+        "precision": precision,
         "devices": devices,
     }
     stored = read_run(out) if resume else None
@@ -163,16 +165,17 @@ def train(
         raise typer.Exit(128 + result.signal)
 
 
-@app.command(epilog="Example: frazil sample x.yaml --checkpoint run --out y --contact A:3,B:21,8")
+@app.command(epilog="Example: frazil sample x.yaml --checkpoint run --out y --sampler fast --contact A:3,B:21,8")
 @_one_line_errors
 def sample(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="File, SMILES or CCD code (also FASTA, YAML).")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", hidden=True)],
     checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Folder of `frazil train`, or weights.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one folder per input.")],
     num_samples: Annotated[int | None, typer.Option(metavar="N", help="Samples of each input (5).")] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the sampler (200).")] = None,
+    sampler: Annotated[str | None, typer.Option(metavar="NAME", help="reference, balanced, fast, or a method.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the sampler (its own).")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="P", help="float32, tf32 or bf16.")] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network where that pays.")] = False,
     seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same samples (0).")] = None,
     max_parallel_samples: Annotated[int | None, typer.Option(metavar="N", help="Most samples at once.")] = None,
     start: Annotated[Path | None, typer.Option(metavar="FILE", help="Start from this structure, not noise.")] = None,
@@ -193,13 +196,16 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in DIR.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Draw structures from a trained model, held to restraints if there are any."""
+    """Draw structures of each INPUT: a file, SMILES, CCD code, FASTA or YAML."""
     from frazil.config import load_config, predict_settings, requests_from_flags, steering_flags
     from frazil.predictor import predict
 
     flags = {
         "num_samples": num_samples,
+        "sampler": sampler,
         "steps": steps,
+        "precision": precision,
+        "compile": compile_ or None,
         "seed": seed,
         "max_parallel_samples": max_parallel_samples,
         "start": start,
@@ -232,6 +238,30 @@ def evaluate(
 
     report = run(samples, reference, out, requests=requests_from_flags(contact, min_distance, template))
     _console(stderr=False).print(report.table())
+
+
+@app.command(epilog="Example: frazil bench --checkpoint run --json speed.json")
+@_one_line_errors
+def bench(
+    checkpoint: Annotated[Path | None, typer.Option(metavar="RUN", help="Your own model, not mini and boltz2.")] = None,
+    tokens: Annotated[list[int] | None, typer.Option(metavar="N", help="A size to measure (64, 256 and 512).")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="Time for all of it, about.")] = 60.0,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu, or cuda.")] = "cpu",
+    compile_: Annotated[bool, typer.Option("--compile", help="See whether compiling pays; takes longer.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures there.")] = None,
+) -> None:
+    """Measure this machine in a minute: what samples cost in time and memory, and which precision to choose.
+
+    Networks of random weights stand in for trained ones; their cost is the same. Times in brackets are estimates.
+    """
+    from frazil.bench.run import BenchSettings, benchmark
+
+    sizes = tuple(tokens or BenchSettings.tokens)
+    settings = BenchSettings(seconds, checkpoint, sizes, device=device, compile=compile_, out=json)
+    report = benchmark(settings, console=_console(stderr=True))
+    _console(stderr=False).print(report.table())
+    for line in report.advice():
+        typer.echo(line)
 
 
 def main() -> None:

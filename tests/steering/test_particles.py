@@ -13,7 +13,16 @@ from frazil.errors import InputError
 from frazil.geometry import sum_atoms
 from frazil.noise import KarrasSchedule
 from frazil.potentials.base import Potential
-from frazil.sampler import PerSampleNoise, ReferenceNoise, Sampler, SampleResult, Step, StepRecord, StochasticEuler
+from frazil.sampler import (
+    Estimate,
+    PerSampleNoise,
+    ReferenceNoise,
+    Sampler,
+    SampleResult,
+    Step,
+    StepRecord,
+    StochasticEuler,
+)
 from frazil.steering import Guidance, KeepAll, Multinomial, ParticleFilter, Stratified, Systematic
 from frazil.steering.particles import FilterState
 
@@ -261,7 +270,8 @@ def test_frames_hold_the_children_of_their_parents() -> None:
     result = run.sample(GAUSSIAN, atoms, 2, 12, PerSampleNoise(0, ["a"]), trajectory_every=1)
     plan = stepper.plan(KarrasSchedule().sigmas(12))
     for before, after in zip(result.trajectory[:-1], result.trajectory[1:], strict=True):
-        ended = stepper.advance(plan[before.index], before.noisy, before.denoised)
+        estimate = Estimate(before.noisy, before.denoised, before.denoised, GAUSSIAN)
+        ended, _ = stepper.advance(plan[before.index], estimate, ())
         torch.testing.assert_close(after.noisy, ended[:, after.parents[0]], rtol=1e-5, atol=1e-2)
 
 

@@ -22,7 +22,7 @@ class NoisedCopies:
     noisy: Tensor
     """[B, S, A, 3] float32, angstrom: target + sigma x normal noise."""
     sigma: Tensor
-    """[B, S] float32, angstrom."""
+    """[B, S] float32, angstrom, or [B, 1] where the copies share it."""
     resolved: Tensor
     """[B, S, A] bool."""
     conformer: Tensor
@@ -53,7 +53,6 @@ def noised_copies(
     rows = torch.arange(len(shown), device=shown.device)[:, None]
     resolved = features.resolved_mask[rows, shown] & features.atom_mask[:, None]
     truth = place_unresolved(features.coords[rows, shown], resolved, features)
-    sigma = sigma.expand(conformer.shape)
     target = motion.apply(truth).expand_as(noise)
     return NoisedCopies(
         target=target,

@@ -10,7 +10,7 @@ from frazil import chemistry
 from frazil.features import Features
 from frazil.nn.attention import AtomWindows, DiffusionTransformer
 from frazil.nn.config import NetworkConfig
-from frazil.nn.primitives import residual_linear
+from frazil.nn.primitives import Float32Linear, residual_linear
 
 
 def gather_tokens(x: Tensor, atom_token_index: Tensor, atom_mask: Tensor) -> Tensor:
@@ -81,8 +81,9 @@ class AtomFeatureEmbedding(nn.Module):
         """[B, A, dim]; an absent atom gets the bias alone."""
         name_characters, backbone, residue = self._options
         weights = iter(self.linear.weight.split(self._sections, dim=1))
-        total = F.linear(features.ref_pos, next(weights))
-        total = total + F.linear(features.ref_charge[..., None], next(weights))
+        with torch.autocast(features.device.type, enabled=False):
+            total = F.linear(features.ref_pos, next(weights))
+            total = total + F.linear(features.ref_charge[..., None], next(weights))
         total = total + F.embedding(features.ref_element, next(weights).T)
         if name_characters:
             for place in range(chemistry.NAME_LENGTH):
@@ -105,9 +106,9 @@ class AtomPairEmbedding(nn.Module):
         super().__init__()
         atom_s, atom_z = config.atom_s, config.atom_z
         self.windows = AtomWindows(config.atoms_per_window_queries, config.atoms_per_window_keys)
-        self.offset = nn.Linear(3, atom_z, bias=False)
-        self.inverse_distance = nn.Linear(1, atom_z, bias=False)
-        self.same_reference = nn.Linear(1, atom_z, bias=False)
+        self.offset = Float32Linear(3, atom_z, bias=False)
+        self.inverse_distance = Float32Linear(1, atom_z, bias=False)
+        self.same_reference = Float32Linear(1, atom_z, bias=False)
         self.token_pair_norm = nn.LayerNorm(config.token_z)
         self.token_pair = residual_linear(config.token_z, atom_z)
         self.query_atom = residual_linear(atom_s, atom_z)
@@ -157,7 +158,7 @@ class AtomAttentionEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.windows = AtomWindows(config.atoms_per_window_queries, config.atoms_per_window_keys)
-        self.position = residual_linear(3, config.atom_s)
+        self.position = residual_linear(3, config.atom_s, Float32Linear)
         self.transformer = DiffusionTransformer(
             config.atom_encoder_depth, config.atom_s, config.atom_s, config.atom_encoder_heads,
             post_norm=config.transformer_post_ln, activation_checkpointing=config.activation_checkpointing,
@@ -206,7 +207,7 @@ class AtomAttentionDecoder(nn.Module):
             activation_checkpointing=config.activation_checkpointing,
         )  # fmt: skip
         self.norm = nn.LayerNorm(config.atom_s)
-        self.update = residual_linear(config.atom_s, 3)
+        self.update = residual_linear(config.atom_s, 3, Float32Linear)
 
     def forward(
         self, a: Tensor, q: Tensor, c: Tensor, biases: tuple[Tensor, ...], key_bias: Tensor,

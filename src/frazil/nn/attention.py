@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, final
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from frazil.nn.lean import attend, overlapping_windows
 from frazil.nn.primitives import AdaptiveLayerNorm, ConditionedTransition, output_gate, residual_linear
 
 MASKED_LOGIT = -1e6
@@ -74,8 +74,7 @@ class AtomWindows:
     def keys(self, x: Tensor) -> Tensor:
         """[..., A, D] -> [..., K, H, D]."""
         reach = (self.keys_per_window - self.queries_per_window) // 2
-        padded = F.pad(x, (0, 0, reach, reach))
-        return padded.unfold(-2, self.keys_per_window, self.queries_per_window).transpose(-1, -2)
+        return overlapping_windows(F.pad(x, (0, 0, reach, reach)), self.keys_per_window, self.queries_per_window)
 
     def merge(self, x: Tensor) -> Tensor:
         """[..., K, W, D] -> [..., A, D]."""
@@ -121,10 +120,7 @@ class PairBiasAttention(nn.Module):
         q = self._split(layout.queries(self.query(a)))
         k = self._split(layout.keys(self.key(a)))
         v = self._split(layout.keys(self.value(a)))
-        # the reference's order of sums: where all keys are absent, its rounding at -1e6 decides, and moves a centre
-        logits = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
-        weights = torch.softmax(logits + bias[:, None] + key_bias[:, None], dim=-1)
-        attended = layout.merge(torch.matmul(weights, v).transpose(-2, -3).flatten(-2))
+        attended = layout.merge(attend(q, k, v, bias, key_bias).transpose(-2, -3).flatten(-2))
         return self.out(torch.sigmoid(self.gate(a)) * attended)
 
     def _split(self, x: Tensor) -> Tensor:
@@ -153,7 +149,7 @@ class DiffusionTransformerLayer(nn.Module):
     def forward(self, a: Tensor, s: Tensor, bias: Tensor, key_bias: Tensor, layout: SequenceLayout) -> Tensor:
         """`a` [B, S, L, dim], `s` [B, S or 1, L, dim_cond] -> [B, S, L, dim]."""
         attended = self.attention(self.adaln(a, s), bias, key_bias, layout)
-        a = a + torch.sigmoid(self.gate_logits(s)) * attended
+        a = torch.addcmul(a, torch.sigmoid(self.gate_logits(s)), attended)
         a = a + self.transition(a, s)
         return self.post_norm(a)
 

@@ -121,8 +121,9 @@ class BiasProjection(nn.Module):
         self.project = nn.Linear(dim, heads, bias=False)
 
     def forward(self, pair: Tensor) -> Tensor:
-        """[..., W, H, dim] -> [..., heads, W, H]."""
-        return self.project(self.norm(pair)).movedim(-1, -3)
+        """[..., W, H, dim] -> [..., heads, W, H], contiguous, as attention reads it."""
+        flat = self.norm(pair).flatten(-3, -2)
+        return (self.project.weight @ flat.mT).unflatten(-1, pair.shape[-3:-1])
 
 
 class DiffusionConditioning(nn.Module):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frazil.nn.lean import gated_product
+
 RESIDUAL_SCALE = 0.3
 """Size of a residual branch at the start, as a share of that of a usual linear layer.
 
@@ -16,9 +18,21 @@ and runs of minutes are what small models are for.
 """
 
 
-def residual_linear(dim_in: int, dim_out: int) -> nn.Linear:
+class Float32Linear(nn.Linear):
+    """A linear layer that stays in float32 under autocast.
+
+    For coordinates and noise levels: eight bits of bfloat16 leave 0.06 A of 16 A, and nothing of a phase.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features] -> [..., out_features]."""
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+def residual_linear(dim_in: int, dim_out: int, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
     """A bias-free linear layer at the end of a residual branch; it starts small, the branch near the identity."""
-    linear = nn.Linear(dim_in, dim_out, bias=False)
+    linear = kind(dim_in, dim_out, bias=False)
     nn.init.normal_(linear.weight, std=RESIDUAL_SCALE / math.sqrt(dim_in))
     return linear
 
@@ -68,7 +82,7 @@ class AdaptiveLayerNorm(nn.Module):
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """`a` [..., dim] modulated by `s` [..., dim_cond]; leading axes broadcast."""
         s = self.cond_norm(s)
-        return torch.sigmoid(self.scale(s)) * self.norm(a) + self.shift(s)
+        return torch.addcmul(self.shift(s), torch.sigmoid(self.scale(s)), self.norm(a))
 
 
 class ConditionedTransition(nn.Module):
@@ -88,8 +102,7 @@ class ConditionedTransition(nn.Module):
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """The update, without the residual sum."""
         a = self.adaln(a, s)
-        value, gate = self.value_and_gate(a).chunk(2, dim=-1)
-        return torch.sigmoid(self.gate_logits(s)) * self.out(F.silu(gate) * value * self.factor(a))
+        return torch.sigmoid(self.gate_logits(s)) * self.out(gated_product(self.value_and_gate(a), self.factor(a)))
 
 
 class FourierEmbedding(nn.Module):
@@ -97,7 +110,7 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.projection = nn.Linear(1, dim).requires_grad_(False)
+        self.projection = Float32Linear(1, dim).requires_grad_(False)
         nn.init.normal_(self.projection.weight)
         nn.init.normal_(self.projection.bias)
 

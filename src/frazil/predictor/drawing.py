@@ -16,7 +16,8 @@ from frazil.errors import FrazilError
 from frazil.features import Features
 from frazil.geometry import alignment_rotation, center, rigid_align
 from frazil.loss import place_unresolved
-from frazil.noise import KarrasSchedule
+from frazil.predictor.available import available_memory
+from frazil.predictor.memory import MemoryPlan, memory_plan
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings, SteeringSettings
 from frazil.predictor.steering import CONTACTS, Forces, chosen_sets, forces
@@ -56,6 +57,8 @@ class Drawn:
     """Most samples in one call of the network."""
     halvings: int
     """How often memory ran out."""
+    evaluations: int
+    """Calls of the network for each sample."""
     energies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """S numbers by potential, of the final coordinates; NaN where they are not finite."""
     steering: SteeringReport | None = None
@@ -76,6 +79,7 @@ def draw(
     request: Request,
     settings: PredictSettings,
     on_step: Callable[[int, int], None] | None = None,
+    on_plan: Callable[[MemoryPlan], None] | None = None,
 ) -> Drawn:
     """Draw the samples of one input.
 
@@ -86,9 +90,11 @@ def draw(
     request : Request
         Molecules, name, restraints and perhaps a start.
     settings : PredictSettings
-        Number of samples, steps, seed, steering.
+        Number of samples, sampler, seed, precision, steering.
     on_step : callable, optional
         Called after each step with the numbers of steps done and in all.
+    on_plan : callable, optional
+        Called with what memory is needed, before it is.
 
     Raises
     ------
@@ -100,14 +106,17 @@ def draw(
     origin = _origin(request, settings.steering)
     request = _moved(request, origin)
     features = _features(model, request, settings.seed)
+    plan = memory_plan(request.name, model, features, settings, available_memory(features.device))
+    if on_plan is not None:
+        on_plan(plan)
     try:
         acting = forces(features, settings.steering)
-        sampler = _sampler(model, acting, settings, origin)
+        sampler = _sampler(model, acting, settings, origin, plan.samples_at_once)
         result = sampler.sample(
-            model.denoiser.bind(model.condition(features)),
+            model.denoiser.bind(model.condition(features), settings.compute),
             features.atom_mask,
             settings.num_samples,
-            settings.steps,
+            settings.preset.steps,
             PerSampleNoise(settings.seed, [request.name]),
             start=_start(request, settings, features),
             hold=_hold(request, features, origin),
@@ -122,15 +131,11 @@ def draw(
             f"{request.structure.source}: out of memory with {len(request.structure.atoms)} atoms; "
             "use a machine with more memory or a smaller structure"
         ) from error
+    particles = 1 if sampler.steering is None else sampler.steering.num_particles
     drawn = _placed(request, result, origin)
-    particles = len(drawn.coords) // settings.num_samples
+    kept = len(drawn.coords) // settings.num_samples
     return replace(
-        drawn,
-        energies=found,
-        steering=result.steering,
-        sets=acting.sets,
-        particles=particles,
-        all_particles=1 if sampler.steering is None else sampler.steering.num_particles,
+        drawn, energies=found, steering=result.steering, sets=acting.sets, particles=kept, all_particles=particles
     )
 
 
@@ -142,10 +147,11 @@ def _features(model: StructureModel, request: Request, seed: int) -> Features:
     return features.to(next(model.parameters()).device)
 
 
-def _sampler(model: StructureModel, acting: Forces, settings: PredictSettings, origin: Tensor | None) -> Sampler:
-    schedule = KarrasSchedule(sigma_data=model.config.sigma_data)
+def _sampler(
+    model: StructureModel, acting: Forces, settings: PredictSettings, origin: Tensor | None, at_once: int
+) -> Sampler:
     turned = model.config.coordinate_augmentation
-    sampler = Sampler.for_frame(schedule, turned=turned, max_parallel_samples=settings.max_parallel_samples)
+    sampler = settings.preset.sampler(sigma_data=model.config.sigma_data, turned=turned, max_parallel_samples=at_once)
     if origin is not None:
         sampler = replace(sampler, augmentation=None)
     return replace(sampler, steering=acting.steering(settings.steering))
@@ -217,6 +223,7 @@ def _placed(request: Request, result: SampleResult, origin: Tensor | None) -> Dr
         denoised=denoised.numpy(),
         samples_at_once=result.samples_at_once,
         halvings=result.halvings,
+        evaluations=result.evaluations,
         lineage=lineage.numpy(),
     )
 

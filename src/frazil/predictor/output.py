@@ -78,7 +78,11 @@ def _describe(request: Request, drawn: Drawn, settings: PredictSettings, index: 
         "name": request.name,
         "sample": index,
         "seed": settings.seed,
-        "steps": settings.steps,
+        "sampler": settings.sampler,
+        "method": settings.preset.method,
+        "steps": settings.preset.steps,
+        "evaluations": drawn.evaluations,
+        "precision": settings.precision,
         "file": None,
         "finite": bool(drawn.finite[index]),
     }

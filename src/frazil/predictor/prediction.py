@@ -74,7 +74,7 @@ def predict(
     out : str or Path
         Folder of the results.
     settings : PredictSettings, optional
-        Five samples of 200 steps by default.
+        Five samples by the reference's sampler by default.
     console : rich.console.Console, optional
         Where progress, warnings and a line for each input go; silent without.
 
@@ -122,10 +122,11 @@ def run(
     """Draw and write what was planned, with a model that is at hand; see `predict`."""
     summaries = []
     with StepProgress(console, len(requests)) as progress:
+        progress.say(settings.text())
         for request in requests:
             progress.begin(request.name)
             began = time.monotonic()
-            drawn = draw(model, request, settings, progress.step)
+            drawn = draw(model, request, settings, progress.step, lambda plan: progress.say(plan.text()))
             reports = report(request, drawn)
             files = write_samples(request, drawn, settings, reports)
             summaries.append(replace(_summary(request, drawn, files, time.monotonic() - began), reports=reports))

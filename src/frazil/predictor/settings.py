@@ -11,7 +11,9 @@ from typing import Final
 from frazil.data.restraints import Request as RestraintRequest
 from frazil.errors import InputError
 from frazil.features import Features
+from frazil.nn.compute import Compute
 from frazil.potentials import POTENTIAL_SETS, Constant, Potential, PotentialWeights
+from frazil.sampler.presets import Preset, chosen
 from frazil.steering import Keep, KeepAll, KeepOne, Multinomial, Resampler, Stratified, Systematic
 
 RESAMPLERS: Final[Mapping[str, type[Resampler]]] = {
@@ -101,18 +103,24 @@ class PredictSettings:
     Raises
     ------
     InputError
-        If a number is out of its range, or only one of `start` and `start_sigma` is given.
+        If a number is out of its range, a name is unknown, or only one of `start` and `start_sigma` is given.
 
     Examples
     --------
-    >>> PredictSettings(num_samples=8).steps
+    >>> PredictSettings(num_samples=8).preset.steps
     200
     """
 
     num_samples: int = 5
     """Samples of each input."""
-    steps: int = 200
-    """Steps of the sampling schedule."""
+    sampler: str = "reference"
+    """A preset or a method of stepping, by its name in `frazil.sampler.presets`."""
+    steps: int | None = None
+    """Steps of the sampling schedule; None for as many as the sampler's name stands for."""
+    precision: str = "float32"
+    """Of the network's matrix products, by its name in `frazil.nn.compute`."""
+    compile: bool = False
+    """Whether the network is compiled where that pays."""
     seed: int = 0
     """Decides every random number, together with an input's name and a sample's index."""
     max_parallel_samples: int | None = None
@@ -139,3 +147,27 @@ class PredictSettings:
             raise InputError("--start and --start-sigma belong together: give both or neither")
         if self.start_sigma is not None and not (isfinite(self.start_sigma) and self.start_sigma > 0):
             raise InputError(f"--start-sigma is {self.start_sigma}: give the noise in angstrom, above 0")
+        # these refuse names that they do not know
+        chosen(self.sampler, self.steps)
+        Compute(self.precision)
+
+    @property
+    def preset(self) -> Preset:
+        """Method of stepping and number of steps."""
+        return chosen(self.sampler, self.steps)
+
+    @property
+    def compute(self) -> Compute:
+        """How the network is computed."""
+        return Compute(self.precision, self.compile)
+
+    def text(self) -> str:
+        """How samples are drawn, in one line for a person.
+
+        >>> print(PredictSettings(sampler="heun", steps=10).text())
+        sampler heun: 10 steps, 19 evaluations of the network, float32
+        """
+        preset = self.preset
+        method = "" if self.sampler == preset.method else f" ({preset.method})"
+        calls = f"{preset.steps} steps, {preset.evaluations} evaluations of the network"
+        return f"sampler {self.sampler}{method}: {calls}, {self.precision}{', compiled' * self.compile}"

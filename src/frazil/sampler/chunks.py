@@ -91,6 +91,8 @@ class BoundedDenoise:
     def __init__(self, denoise: Denoise, limit: int | None) -> None:
         self._denoise = denoise
         self._limit = limit
+        self.calls = 0
+        """How often it was asked to denoise, whatever the number of blocks."""
         self.halvings = 0
         """How often memory ran out."""
         self.largest = 0
@@ -105,6 +107,7 @@ class BoundedDenoise:
             If a single sample does not fit into memory, or the bound is below the number of structures and the callable
             has no `select`.
         """
+        self.calls += 1
         batch, samples = coords.shape[:2]
         denoised = torch.empty_like(coords)
         pending = [_Block((0, batch), (0, samples))]

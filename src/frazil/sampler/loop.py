@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, final
 
 import torch
@@ -12,11 +13,13 @@ from torch import Tensor
 from frazil.errors import InputError
 from frazil.geometry import Align, RigidMotion, mean_atoms, rigid_align
 from frazil.sampler.chunks import BoundedDenoise, Denoise
+from frazil.sampler.euler import StochasticEuler
 from frazil.sampler.hold import Hold
 from frazil.sampler.motion import Augmentation, CenterOnly, RandomMotion
+from frazil.sampler.records import Frame, SampleResult, Start
 from frazil.sampler.sources import NoiseSource, NoiseStream
-from frazil.sampler.steering import Steering, SteeringReport, StepRecord, finite_samples, take_samples
-from frazil.sampler.stepping import Step, Stepper, StochasticEuler
+from frazil.sampler.steering import Steering, StepRecord, finite_samples, take_samples
+from frazil.sampler.stepping import Estimate, Points, Step, Stepper
 
 
 class Schedule(Protocol):
@@ -29,53 +32,6 @@ class Schedule(Protocol):
     def from_sigma(self, start_sigma: float, num_steps: int) -> Tensor:
         """[num_steps + 1] from `start_sigma` to 0."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A structure to start from instead of pure noise (partial diffusion)."""
-
-    coords: Tensor
-    """[B, A, 3], or [B, S, A, 3] for another one each sample; angstrom."""
-    sigma: float
-    """Noise put on it, angstrom."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One step of a trajectory, on the CPU; both structures are in the frame of that step."""
-
-    index: int
-    """Step, from 0."""
-    sigma: float
-    """Noise level of `noisy`, angstrom."""
-    noisy: Tensor
-    """[B, S, A, 3] coordinates that were denoised (after alignment, where there is one)."""
-    denoised: Tensor
-    """[B, S, A, 3] estimate of the clean coordinates."""
-    parents: Tensor | None = None
-    """[B, S] int64, the sample of the frame before (of the start, in the first) that each sample comes from; None if
-    every sample comes from its own."""
-
-
-@dataclass(frozen=True, eq=False)
-class SampleResult:
-    """What sampling gives."""
-
-    coords: Tensor
-    """[B, S, A, 3] float32, angstrom; values at padding atoms mean nothing. S may count particles, see `Steering`."""
-    finite: Tensor
-    """[B, S] bool: every existing atom of the sample has finite coordinates."""
-    trajectory: tuple[Frame, ...]
-    """Every k-th step and the last one, if asked for."""
-    steps: int
-    """Steps taken."""
-    samples_at_once: int
-    """Most samples (structures x samples) in one call of the denoiser, after any halving."""
-    halvings: int
-    """How often memory ran out, so that this was halved."""
-    steering: SteeringReport | None = None
-    """What steering did; None without any."""
 
 
 @final
@@ -130,7 +86,14 @@ class Sampler:
             raise InputError(f"max_parallel_samples is {self.max_parallel_samples}: give at least 1")
 
     @classmethod
-    def for_frame(cls, schedule: Schedule, *, turned: bool, max_parallel_samples: int | None = None) -> Sampler:
+    def for_frame(
+        cls,
+        schedule: Schedule,
+        *,
+        turned: bool,
+        stepper: Stepper | None = None,
+        max_parallel_samples: int | None = None,
+    ) -> Sampler:
         """The sampler that fits how a network was trained.
 
         Parameters
@@ -139,12 +102,16 @@ class Sampler:
             Noise levels.
         turned : bool
             Trained on turned copies: samples are turned and aligned too; else they keep the data's own frame.
+        stepper : Stepper, optional
+            Method of stepping; the reference's by default.
         max_parallel_samples : int or None
             Hard bound on structures x samples in one call of the denoiser.
         """
         augmentation: Augmentation = RandomMotion() if turned else CenterOnly()
         align = rigid_align if turned else None
-        return cls(schedule, augmentation=augmentation, align=align, max_parallel_samples=max_parallel_samples)
+        return cls(
+            schedule, stepper or StochasticEuler(), augmentation, align, max_parallel_samples=max_parallel_samples
+        )
 
     @torch.no_grad()
     def sample(
@@ -202,21 +169,23 @@ class Sampler:
         mobile = atom_mask if hold is None else self._mobile(atom_mask, hold)
         run = _Run(atom_mask, mobile, atom_mask if center_mask is None else center_mask, stream, bounded, hold)
         plan = self.stepper.plan(self._levels(start, num_steps))
-        levels = torch.tensor([step.sigma_hat for step in plan], dtype=torch.float32).to(atom_mask.device)
         state = self._begin(plan[0].sigma, start, num_samples, run)
         frames = []
-        for step, level in zip(plan, levels, strict=True):
-            noisy, denoised, state = self._estimate(step, level, state, run)
+        for step in plan:
+            estimate, state = self._estimate(step, state, run)
             if trajectory_every is not None and (step.index % trajectory_every == 0 or step.is_last):
-                frames.append(_frame(step, noisy, denoised, state.ancestors))
+                frames.append(_frame(step, estimate, state.ancestors))
                 state = replace(state, ancestors=None)
-            state = replace(state, coords=self.stepper.advance(step, noisy, denoised))
+            coords, memory = self.stepper.advance(step, estimate, state.memory)
+            state = replace(state, coords=coords, memory=memory)
             if on_step is not None:
                 on_step(step.index + 1, step.num_steps)
         coords = state.coords if hold is None else hold.finish(state.anchors, state.coords)
         finite = finite_samples(coords, atom_mask)
         report = None if self.steering is None else self.steering.report(state.steering)
-        return SampleResult(coords, finite, tuple(frames), len(plan), bounded.largest, bounded.halvings, report)
+        return SampleResult(
+            coords, finite, tuple(frames), len(plan), bounded.calls, bounded.largest, bounded.halvings, report
+        )
 
     def _mobile(self, atom_mask: Tensor, hold: Hold) -> Tensor:
         if hold.align is None and self.augmentation is not None:
@@ -234,26 +203,33 @@ class Sampler:
         steered = None if self.steering is None else self.steering.begin(run.atom_mask, num_samples, run.stream)
         return _State(coords, anchors, steered)
 
-    def _estimate(self, step: Step, level: Tensor, state: _State, run: _Run) -> tuple[Tensor, Tensor, _State]:
-        """Move, add noise, denoise, hold, steer, align: noisy and denoised coordinates, and the state.
-
-        `level` is `step.sigma_hat` as a tensor on the device.
-        """
+    def _estimate(self, step: Step, state: _State, run: _Run) -> tuple[Estimate, _State]:
+        """Move, add noise, denoise, hold, steer, align: what to step by, and the state in the same frame."""
         state = self._move(state, run)
         coords, noise = _noised(step, state, run)
         noisy = coords + noise
-        denoised = run.denoise(noisy, level.expand(coords.shape[0], 1))
+        denoised = unguided = run.denoised(noisy, step.sigma_hat)
         if run.hold is not None:
             state = replace(state, anchors=run.hold.place(state.anchors, denoised))
-            denoised = run.hold.put(state.anchors, denoised)
+            denoised = unguided = run.hold.put(state.anchors, denoised)
         if self.steering is not None:
             record = StepRecord(step, run.atom_mask, run.mobile, coords, noise, noisy, denoised)
             record, steered = self.steering.steer(record, state.steering)
             noisy, denoised = record.noisy, record.denoised
+            unguided = unguided if record.parents is None else take_samples(unguided, record.parents)
             state = replace(state.descend(record.parents), steering=steered)
         if self.align is not None:
-            noisy = self.align(noisy, denoised, run.atom_mask[:, None])
-        return noisy, denoised, state
+            noisy, memory = _laid(self.align, (noisy, *state.memory), denoised, run.atom_mask)
+            state = replace(state, memory=memory)
+        return Estimate(noisy, denoised, unguided, partial(self._again, state.anchors, run)), state
+
+    def _again(self, anchors: Tensor, run: _Run, coords: Tensor, sigma: float) -> Tensor:
+        """See `Estimate.again`."""
+        denoised = run.denoised(coords, sigma)
+        if run.hold is not None:
+            denoised = run.hold.put(run.hold.place(anchors, denoised), denoised)
+        # The estimate is laid onto what it is of, not the reverse, to stay in the frame of the step's first.
+        return denoised if self.align is None else self.align(denoised, coords, run.atom_mask[:, None])
 
     def _levels(self, start: Start | None, num_steps: int) -> Tensor:
         if start is None:
@@ -269,8 +245,9 @@ class Sampler:
         motion = self.augmentation.motion(coords, run.stream)
         whole = RigidMotion(motion.rotation, motion.apply(-middle[..., None, :])[..., 0, :])
         anchors = state.anchors if run.hold is None else whole.apply(state.anchors)
+        memory = tuple(whole.apply(points) for points in state.memory)
         steered = None if self.steering is None else self.steering.move(state.steering, whole)
-        return replace(state, coords=motion.apply(coords), anchors=anchors, steering=steered)
+        return replace(state, coords=motion.apply(coords), anchors=anchors, steering=steered, memory=memory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,6 +261,10 @@ class _Run:
     denoise: Denoise
     hold: Hold | None
 
+    def denoised(self, coords: Tensor, sigma: float) -> Tensor:
+        """The estimate from `coords` at one level, which is filled in on the device: nothing waits for it."""
+        return self.denoise(coords, torch.full((coords.shape[0], 1), sigma, device=coords.device))
+
 
 @dataclass(frozen=True, eq=False)
 class _State:
@@ -295,6 +276,8 @@ class _State:
     """[B, S, A, 3] where the held atoms are; read only where some are held."""
     steering: Any
     """The state of the steering object."""
+    memory: Points = ()
+    """What the method of stepping remembers."""
     ancestors: Tensor | None = None
     """[B, S] samples at the last frame that these come from; None for their own."""
 
@@ -303,7 +286,8 @@ class _State:
         if parents is None:
             return self
         ancestors = parents if self.ancestors is None else take_samples(self.ancestors, parents)
-        return replace(self, anchors=take_samples(self.anchors, parents), ancestors=ancestors)
+        memory = tuple(take_samples(points, parents) for points in self.memory)
+        return replace(self, anchors=take_samples(self.anchors, parents), ancestors=ancestors, memory=memory)
 
 
 def _noised(step: Step, state: _State, run: _Run) -> tuple[Tensor, Tensor]:
@@ -315,6 +299,16 @@ def _noised(step: Step, state: _State, run: _Run) -> tuple[Tensor, Tensor]:
     return run.hold.put(state.anchors, state.coords), run.hold.put(step.sigma_hat * normal, noise)
 
 
-def _frame(step: Step, noisy: Tensor, denoised: Tensor, ancestors: Tensor | None) -> Frame:
+def _laid(align: Align, moving: Points, target: Tensor, atom_mask: Tensor) -> tuple[Tensor, Points]:
+    """The first of `moving` laid onto the target, and the others after the same motion: they ride along unweighted."""
+    if len(moving) == 1:
+        return align(moving[0], target, atom_mask[:, None]), ()
+    weights = torch.cat([atom_mask] + [torch.zeros_like(atom_mask)] * (len(moving) - 1), dim=-1)
+    laid = align(torch.cat(moving, dim=-2), torch.cat([target] * len(moving), dim=-2), weights[:, None])
+    first, *others = laid.split(target.shape[-2], dim=-2)
+    return first, tuple(others)
+
+
+def _frame(step: Step, estimate: Estimate, ancestors: Tensor | None) -> Frame:
     parents = None if ancestors is None else ancestors.cpu()
-    return Frame(step.index, step.sigma_hat, noisy.cpu(), denoised.cpu(), parents)
+    return Frame(step.index, step.sigma_hat, estimate.noisy.cpu(), estimate.denoised.cpu(), parents)

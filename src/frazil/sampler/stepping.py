@@ -1,14 +1,17 @@
-"""How to step: the numbers of every step, known before the loop, and the move from one noise level to the next."""
+"""What a method of stepping is: the numbers of every step, known before the loop, and the move to the next level."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from math import sqrt
-from typing import Protocol, final
+from typing import Protocol
 
-import torch
 from torch import Tensor
+
+Points = tuple[Tensor, ...]
+"""What a method remembers of the steps before: points [B, S, A, 3] in the frame of the samples, in angstrom. The loop
+moves, aligns and selects them as it does the samples; () before the first step, and always if nothing is needed."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Step:
     num_steps: int
     """Steps in all."""
     sigma: float
-    """Noise level that the step starts from."""
+    """Noise level that the step starts from: `sigma_next` of the step before."""
     sigma_hat: float
     """Noise level after fresh noise is added: the one to denoise at."""
     sigma_next: float
@@ -29,6 +32,8 @@ class Step:
     """Variance of the fresh noise, square angstrom; 0 for a deterministic step."""
     step_scale: float
     """Factor on the move, one for the whole trajectory; guidance must use the same."""
+    extrapolation: float = 0.0
+    """Share of the estimate's change since the step before that is added to it; 0 for a one-step method."""
 
     @property
     def t(self) -> float:
@@ -45,64 +50,46 @@ class Step:
         """Standard deviation of the fresh noise, angstrom."""
         return sqrt(self.noise_variance)
 
+    @property
+    def pull(self) -> float:
+        """How far the coordinates move towards the estimate: 1 puts them on it."""
+        return self.step_scale * (1 - self.sigma_next / self.sigma_hat)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a step moves by: coordinates in angstrom, [B, S, A, 3], all in one frame."""
+
+    noisy: Tensor
+    """At `step.sigma_hat`; laid onto `denoised` where the loop aligns."""
+    denoised: Tensor
+    """Estimate of the clean coordinates, held and guided."""
+    unguided: Tensor
+    """The same before guidance; the same tensor without any."""
+    again: Callable[[Tensor, float], Tensor]
+    """Denoises other coordinates [B, S, A, 3] at another level (angstrom, above 0), held and in the same frame but not
+    guided: one more evaluation of the network."""
+
 
 class Stepper(Protocol):
-    """A method of stepping."""
+    """A method of stepping.
+
+    The loop adds the fresh noise, before it denoises. Noise that a method adds after its move is that of the next step:
+    such a move ends at a lower level, from which the next step's noise leads back up (`DPMSolver2M`).
+
+    Guidance displaces the estimate that a step moves towards, once: the coordinates end up `step.pull` times the
+    displacement from where they would have been. Whatever else a method makes of estimates (an extrapolation, a second
+    evaluation) it makes of the unguided ones. So a particle filter's correction for guidance is exact for each of them.
+    """
 
     def plan(self, sigmas: Tensor) -> tuple[Step, ...]:
         """One `Step` for each pair of neighbours in `sigmas` [n + 1], which fall to 0."""
         ...
 
-    def advance(self, step: Step, noisy: Tensor, denoised: Tensor) -> Tensor:
-        """Coordinates [B, S, A, 3] at `step.sigma_next` from those at `step.sigma_hat` and their denoised estimate."""
+    def evaluations(self, num_steps: int) -> int:
+        """Calls of the network for each sample in a run of so many steps."""
         ...
 
-
-@final
-@dataclass(frozen=True)
-class StochasticEuler:
-    """Euler step with fresh noise (Karras 2022, Algorithm 2 without the correction; AlphaFold 3, Algorithm 18).
-
-    `gamma_0` = 0 and `step_scale` = 1 make it the deterministic Euler method for the probability-flow ODE. Whoever
-    wants a random step scale draws it once for a trajectory and makes the object with it, so that no step sees another.
-
-    Parameters
-    ----------
-    gamma_0 : float
-        Relative rise of the noise level before denoising.
-    gamma_min : float
-        Noise is added only where the *next* noise level is above this, angstrom.
-    noise_scale : float
-        Factor on the fresh noise.
-    step_scale : float
-        Factor on the move.
-
-    Examples
-    --------
-    >>> [step] = StochasticEuler(gamma_0=0.0, step_scale=1.0).plan(torch.tensor([4.0, 0.0]))
-    >>> StochasticEuler(gamma_0=0.0, step_scale=1.0).advance(step, torch.tensor(3.0), torch.tensor(1.0))
-    tensor(1.)
-    """
-
-    gamma_0: float = 0.8
-    gamma_min: float = 1.0
-    noise_scale: float = 1.003
-    step_scale: float = 1.5
-
-    def plan(self, sigmas: Tensor) -> tuple[Step, ...]:
-        """See `Stepper.plan`; one read-back from the device, before the loop."""
-        levels: list[float] = sigmas.tolist()
-        # Rounded to float32 as the levels are, for parity with the reference.
-        gamma_0 = float(torch.tensor(self.gamma_0, dtype=torch.float32))
-        steps = []
-        for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
-            gamma = gamma_0 if sigma_next > self.gamma_min else 0.0
-            sigma_hat = sigma * (1 + gamma)
-            variance = self.noise_scale**2 * (sigma_hat**2 - sigma**2)
-            steps.append(Step(index, len(levels) - 1, sigma, sigma_hat, sigma_next, variance, self.step_scale))
-        return tuple(steps)
-
-    def advance(self, step: Step, noisy: Tensor, denoised: Tensor) -> Tensor:
-        """See `Stepper.advance`."""
-        slope = (noisy - denoised) / step.sigma_hat
-        return noisy + step.step_scale * (step.sigma_next - step.sigma_hat) * slope
+    def advance(self, step: Step, estimate: Estimate, memory: Points) -> tuple[Tensor, Points]:
+        """Coordinates [B, S, A, 3] at `step.sigma_next`, and what to remember; `memory` is of the step before."""
+        ...
