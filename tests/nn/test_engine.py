@@ -15,7 +15,14 @@ from frazil.denoiser import BoundDenoiser, Denoiser, ModelConfig, PlainDenoiser,
 from frazil.features import Features
 from frazil.nn.compute import Compute
 from frazil.nn.engine import Engine
-from frazil.nn.engine.attention import Attend, attend_whole, windows_at_once, windows_by_sample
+from frazil.nn.engine.attention import (
+    Attend,
+    attend_fused,
+    attend_in_parts,
+    attend_whole,
+    windows_at_once,
+    windows_by_sample,
+)
 from frazil.nn.engine.compiled import CompiledForward, Forward
 from frazil.nn.engine.products import PackedProduct, PlainProduct, Product
 from frazil.nn.engine.products import product as product_of
@@ -205,6 +212,21 @@ def test_windowed_attention_is_attention_under_a_mask_of_windows(attend: Attend)
         else:
             bias[:, block, :, row, key] = -1e6
     torch.testing.assert_close(attend(q, k, v, bias), attend_whole(q, k, v, whole[:, None]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 50, 400])
+def test_attention_in_parts_is_attention(length: int) -> None:
+    g = torch.Generator().manual_seed(length)
+    q, k, v = torch.randn(3, 2, 2, length, 8, 4, generator=g)
+    bias = torch.randn(2, 1, 8, length, length, generator=g)
+    torch.testing.assert_close(attend_in_parts(q, k, v, bias), attend_fused(q, k, v, bias), rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_of_a_long_input_deviates_by_its_rounding_alone() -> None:
+    model = random_model()
+    features = model.prepare(random_features(210))
+    plain, fast = both(model, features, SHARED, samples=2, compute=Compute("bf16"))
+    assert 1e-4 < (plain - fast).square().sum(dim=-1).mean().sqrt() < 0.15
 
 
 def compiled(forward: Forward) -> CompiledForward:

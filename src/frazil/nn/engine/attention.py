@@ -10,6 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+LOGITS_IN_CACHE = 2**20
+LONG = 192
+"""Tokens from which bf16 on a CPU goes in parts."""
+
+
 class Attend(Protocol):
     """Attention of heads over a sequence, with a bias."""
 
@@ -20,10 +25,37 @@ class Attend(Protocol):
 
 def attend_whole(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Everything sees everything: K = 1, W = H = L; see `Attend`."""
+    in_parts = q.dtype == torch.bfloat16 and not q.is_cuda and q.shape[-3] >= LONG
+    return attend_in_parts(q, k, v, bias) if in_parts else attend_fused(q, k, v, bias)
+
+
+def attend_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """`attend_whole` by torch's own kernel, which never holds all logits."""
     out = torch.empty_like(q).flatten(-2)
     for b in range(len(q)):
         out[b] = _attention(q[b], k[b], v[b], bias[b])
     return out
+
+
+def attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """`attend_whole` by products of whole heads, a few at a time, so that their logits stay in the cache.
+
+    On a CPU in bf16 this beats the fused kernel by a quarter from some 200 tokens on; the softmax is float32.
+    """
+    heads, length = q.shape[-2], q.shape[-3]
+    together = max(1, LOGITS_IN_CACHE // length**2)
+    q, k, v = (x.transpose(2, 3).contiguous() for x in (q, k, v))
+    out = torch.empty_like(q.transpose(2, 3), memory_format=torch.contiguous_format)
+    logits = bias.new_empty(together, length, length)
+    weights = logits.to(q.dtype)
+    for b, s, first in product(range(len(q)), range(q.shape[1]), range(0, heads, together)):
+        part = slice(first, min(first + together, heads))
+        rows = slice(0, part.stop - part.start)
+        torch.bmm(q[b, s, part], k[b, s, part].mT, out=weights[rows])
+        torch.add(bias[b, 0, part], weights[rows], out=logits[rows])
+        weights[rows] = torch.softmax(logits[rows], dim=-1, out=logits[rows])
+        out[b, s, :, part] = torch.bmm(weights[rows], v[b, s, part]).transpose(0, 1)
+    return out.flatten(-2)
 
 
 def attend_windows(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
