@@ -39,6 +39,7 @@ class Heun:
 
     Examples
     --------
+    >>> import torch
     >>> [round(step.sigma_hat, 6) for step in Heun(churn=1.0).plan(torch.tensor([4.0, 2.0, 0.0]))]
     [5.656854, 2.828427]
     >>> Heun().evaluations(10)

@@ -36,6 +36,7 @@ class DPMSolver2M:
 
     Examples
     --------
+    >>> import torch
     >>> [step.sigma_next for step in DPMSolver2M(eta=1.0).plan(torch.tensor([4.0, 2.0, 1.0, 0.0]))]
     [1.0, 0.5, 0.0]
     """
