@@ -19,6 +19,7 @@ from frazil.loss import DiffusionTraining, TrainingNoise
 from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning, TrunkOutput
 from frazil.sampler import PerSampleNoise, Sampler
+from frazil.trainer.precision import forward_products
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +98,9 @@ def _training(problem: Problem, inputs: Inputs, precision: str) -> Solve:
 
     def step(sigma: float) -> Tensor:
         with torch.enable_grad():
-            denoise = structure.denoiser.plain(conditioning.network(inputs.features, inputs.trunk))
-
-            def denoised(coords: Tensor, level: Tensor) -> Tensor:
-                with torch.autocast(coords.device.type, compute.product_dtype, enabled=precision == "bf16"):
-                    return denoise(coords, level)
-
-            loss = recipe(denoised, inputs.features, generator).total
+            with forward_products(compute, inputs.coords.device):
+                denoise = structure.denoiser.plain(conditioning.network(inputs.features, inputs.trunk))
+                loss = recipe(denoise, inputs.features, generator).total
             loss.backward()
         for module in (structure, conditioning):
             module.zero_grad(set_to_none=True)

@@ -348,8 +348,23 @@ def test_one_model_has_one_truth():
 def test_shared_sigmas_are_shared_within_a_structure_only():
     features = make_features()
     shared = TrainingNoise(copies=4, shared_sigma=True).draw(features, seeded()).sigma
-    assert shared.shape == (2, 4) and (shared == shared[:, :1]).all() and shared[0, 0] != shared[1, 0]
+    assert shared.shape == (2, 1) and shared[0, 0] != shared[1, 0]
     assert len(TrainingNoise(copies=4).draw(features, seeded()).sigma.unique()) == 8
+
+
+def test_a_shared_sigma_has_the_loss_of_one_repeated():
+    features = make_features()
+    preconditioning = Preconditioning()
+    shared = TrainingNoise(copies=4, shared_sigma=True).draw(features, seeded())
+    repeated = shared.sigma.expand(2, 4)
+    losses = [
+        diffusion_loss(
+            shared.noisy, shared.target, sigma, features, shared.resolved, preconditioning=preconditioning,
+            weights=AtomWeights(), smooth_lddt=None,
+        ).total
+        for sigma in (shared.sigma, repeated)
+    ]  # fmt: skip
+    assert torch.equal(*losses)
 
 
 def test_draws_come_from_the_generator_alone():

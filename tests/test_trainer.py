@@ -569,7 +569,7 @@ def test_validation_scores_a_perfect_denoiser_as_perfect(data: Path) -> None:
 
         @property
         def denoiser(self):
-            def bind(prepared):
+            def bind(prepared, compute):
                 target, mask = prepared.coords[:, :1], prepared.atom_mask[:, None]
                 return lambda coords, sigma: rigid_align(
                     target.expand_as(coords), coords, mask.expand(coords.shape[:-1])

@@ -10,7 +10,8 @@ from frazil import chemistry
 from frazil.features import Features
 from frazil.nn.attention import AtomWindows, DiffusionTransformer
 from frazil.nn.config import NetworkConfig
-from frazil.nn.primitives import Float32Linear, residual_linear
+from frazil.nn.linear import Float32Linear, Linear
+from frazil.nn.primitives import residual_linear
 
 
 def gather_tokens(x: Tensor, atom_token_index: Tensor, atom_mask: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class AtomFeatureEmbedding(nn.Module):
         self._sections += [chemistry.NUM_NAME_CHARACTERS] * (chemistry.NAME_LENGTH * name_characters)
         self._sections += [chemistry.BACKBONE_CLASSES] * backbone
         self._sections += [len(chemistry.RESIDUE_TYPES), 1, len(chemistry.MOLECULE_TYPES)] * residue
-        self.linear = nn.Linear(sum(self._sections), dim)
+        self.linear = Linear(sum(self._sections), dim)
         self._options = (name_characters, backbone, residue)
 
     def forward(self, features: Features) -> Tensor:
@@ -114,8 +115,8 @@ class AtomPairEmbedding(nn.Module):
         self.query_atom = residual_linear(atom_s, atom_z)
         self.key_atom = residual_linear(atom_s, atom_z)
         self.mlp = nn.Sequential(
-            nn.ReLU(), nn.Linear(atom_z, atom_z, bias=False),
-            nn.ReLU(), nn.Linear(atom_z, atom_z, bias=False),
+            nn.ReLU(), Linear(atom_z, atom_z, bias=False),
+            nn.ReLU(), Linear(atom_z, atom_z, bias=False),
             nn.ReLU(), residual_linear(atom_z, atom_z),
         )  # fmt: skip
 
@@ -163,7 +164,7 @@ class AtomAttentionEncoder(nn.Module):
             config.atom_encoder_depth, config.atom_s, config.atom_s, config.atom_encoder_heads,
             post_norm=config.transformer_post_ln, activation_checkpointing=config.activation_checkpointing,
         )  # fmt: skip
-        self.to_token = nn.Linear(config.atom_s, 2 * config.token_s, bias=False)
+        self.to_token = Linear(config.atom_s, 2 * config.token_s, bias=False)
 
     def forward(
         self, r: Tensor, q: Tensor, c: Tensor, biases: tuple[Tensor, ...], key_bias: Tensor,

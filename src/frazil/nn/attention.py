@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from frazil.nn.lean import attend, overlapping_windows
+from frazil.nn.linear import Linear
 from frazil.nn.primitives import AdaptiveLayerNorm, ConditionedTransition, output_gate, residual_linear
 
 MASKED_LOGIT = -1e6
@@ -97,10 +98,10 @@ class PairBiasAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide a width of {dim}")
         self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.gate = nn.Linear(dim, dim, bias=False)
+        self.query = Linear(dim, dim)
+        self.key = Linear(dim, dim, bias=False)
+        self.value = Linear(dim, dim, bias=False)
+        self.gate = Linear(dim, dim, bias=False)
         self.out = residual_linear(dim, dim)
 
     def forward(self, a: Tensor, bias: Tensor, key_bias: Tensor, layout: SequenceLayout) -> Tensor:

@@ -12,6 +12,7 @@ from frazil.features import Features
 from frazil.nn.atoms import AtomFeatureEmbedding, AtomPairEmbedding, absent_key_bias, gather_tokens
 from frazil.nn.attention import MASKED_LOGIT, AtomWindows
 from frazil.nn.config import NetworkConfig
+from frazil.nn.linear import Linear
 from frazil.nn.primitives import FourierEmbedding, Transition, residual_linear
 
 
@@ -77,10 +78,10 @@ class SingleConditioning(nn.Module):
         super().__init__()
         dim = 2 * config.token_s
         self.norm = nn.LayerNorm(dim)
-        self.embed = nn.Linear(dim, dim)
+        self.embed = Linear(dim, dim)
         self.fourier = FourierEmbedding(config.dim_fourier)
         self.fourier_norm = nn.LayerNorm(config.dim_fourier)
-        self.fourier_embed = nn.Linear(config.dim_fourier, dim, bias=False)
+        self.fourier_embed = Linear(config.dim_fourier, dim, bias=False)
         self.transitions = nn.ModuleList(Transition(dim) for _ in range(config.conditioning_transition_layers))
 
     def forward(self, c_noise: Tensor, s_trunk: Tensor, s_inputs: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class PairConditioning(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(2 * config.token_z)
-        self.embed = nn.Linear(2 * config.token_z, config.token_z, bias=False)
+        self.embed = Linear(2 * config.token_z, config.token_z, bias=False)
         self.transitions = nn.ModuleList(
             Transition(config.token_z) for _ in range(config.conditioning_transition_layers)
         )
@@ -118,7 +119,7 @@ class BiasProjection(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.project = nn.Linear(dim, heads, bias=False)
+        self.project = Linear(dim, heads, bias=False)
 
     def forward(self, pair: Tensor) -> Tensor:
         """[..., W, H, dim] -> [..., heads, W, H], contiguous, as attention reads it."""

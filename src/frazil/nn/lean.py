@@ -7,12 +7,15 @@ fetched, written and read again. Each function here equals its formula, and its 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+LOGITS_IN_CACHE: Final = 2**21
+"""Attention logits computed at a time on a CPU: 8 MB."""
 
 
 def gated_product(value_and_gate: Tensor, factor: Tensor) -> Tensor:
@@ -52,9 +55,11 @@ class _GatedProduct(torch.autograd.Function):
         value, gate = value_and_gate.chunk(2, dim=-1)
         (grad,) = grad_outputs
         opened, through = F.silu(gate), grad * factor
-        grad_value, grad_factor = through * opened, opened.mul_(value).mul_(grad)
-        grad_gate = torch.ops.aten.silu_backward(through.mul_(value), gate)
-        return torch.cat((grad_value, grad_gate), dim=-1), grad_factor
+        grad_both = torch.empty_like(value_and_gate)
+        grad_value, grad_gate = grad_both.chunk(2, dim=-1)
+        torch.mul(through, opened, out=grad_value)
+        torch.ops.aten.silu_backward(through.mul_(value), gate, grad_input=grad_gate)
+        return grad_both, opened.mul_(value).mul_(grad)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, key_bias: Tensor) -> Tensor:
@@ -82,31 +87,62 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, key_bias: Te
 
 
 class _Attend(torch.autograd.Function):
+    """Some samples at a time; what leaves it has the channels of all heads side by side in memory."""
+
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, key_bias: Tensor) -> Tensor:
-        wide = torch.promote_types(query.dtype, torch.float32)
-        logits = torch.matmul(query, key.transpose(-1, -2)).to(wide)
-        # the reference's order of sums: where all keys are absent, its rounding at -1e6 decides, and moves a centre
-        logits.div_(math.sqrt(query.shape[-1])).add_(bias.to(wide)[:, None]).add_(key_bias.to(wide)[:, None])
-        weights = torch.softmax(logits, dim=-1).to(value.dtype)
-        attended = torch.matmul(weights, value)
-        ctx.save_for_backward(query, key, value, weights, attended)
+        attended = _heads_side_by_side(query)
+        ctx.parts = _parts(query, key)
+        weights = []
+        for part in ctx.parts:
+            weights.append(_weights(query[:, part], key[:, part], bias, key_bias).to(value.dtype))
+            attended[:, part] = torch.matmul(weights[-1], value[:, part])
+        ctx.save_for_backward(query, key, value, attended, *weights)
         ctx.bias_type = bias.dtype
         return attended
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, attended = ctx.saved_tensors
-        (grad,) = grad_outputs
-        grad_value = torch.matmul(weights.transpose(-1, -2), grad)
-        wide = torch.promote_types(query.dtype, torch.float32)
-        # of a softmax: weights (g - sum of weights g), and that sum is the one over the channels of the result
-        mean = (grad.to(wide) * attended).sum(dim=-1, keepdim=True)
-        slope = torch.matmul(grad, value.transpose(-1, -2)).to(wide).sub_(mean).mul_(weights.to(wide))
-        grad_bias = slope.sum(dim=1).to(ctx.bias_type) if ctx.needs_input_grad[3] else None
-        slope = slope.div_(math.sqrt(query.shape[-1])).to(query.dtype)
-        return torch.matmul(slope, key), torch.matmul(slope.transpose(-1, -2), query), grad_value, grad_bias, None
+        query, key, value, attended, *weights = ctx.saved_tensors
+        grad_query, grad_key, grad_value = (_heads_side_by_side(x) for x in (query, key, value))
+        grad_bias = _wide(weights[0]).new_zeros(())
+        for part, shares in zip(ctx.parts, weights, strict=True):
+            grad = grad_outputs[0][:, part]
+            grad_value[:, part] = torch.matmul(shares.transpose(-1, -2), grad)
+            # of a softmax: weights (g - sum of weights g), and that sum is the one over the channels of the result
+            mean = (_wide(grad) * _wide(attended[:, part])).sum(dim=-1, keepdim=True)
+            slope = _wide(torch.matmul(grad, value[:, part].transpose(-1, -2))).sub_(mean).mul_(_wide(shares))
+            grad_bias = grad_bias + slope.sum(dim=1)
+            slope = slope.div_(math.sqrt(query.shape[-1])).to(query.dtype)
+            grad_query[:, part] = torch.matmul(slope, key[:, part])
+            grad_key[:, part] = torch.matmul(slope.transpose(-1, -2), query[:, part])
+        return grad_query, grad_key, grad_value, grad_bias.to(ctx.bias_type), None
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor, key_bias: Tensor) -> Tensor:
+    """[B, S, K, heads, W, H], at least float32."""
+    logits = _wide(torch.matmul(query, key.transpose(-1, -2))).div_(math.sqrt(query.shape[-1]))
+    # the reference's order of sums: where all keys are absent, its rounding at -1e6 decides, and moves a centre
+    logits.add_(bias[:, None]).add_(key_bias[:, None])
+    return torch.softmax(logits, dim=-1)
+
+
+def _parts(query: Tensor, key: Tensor) -> list[slice]:
+    """Samples whose logits fit into a processor's cache together; on other devices all of them."""
+    samples = query.shape[1]
+    logits = query.shape[0] * query.shape[2:-1].numel() * key.shape[-2]
+    size = max(1, LOGITS_IN_CACHE // logits) if query.device.type == "cpu" else samples
+    return [slice(start, start + size) for start in range(0, samples, size)]
+
+
+def _heads_side_by_side(x: Tensor) -> Tensor:
+    """An empty tensor like `x` [..., heads, L, d] that lies in memory as [..., L, heads, d]."""
+    return torch.empty_like(x.transpose(-2, -3), memory_format=torch.contiguous_format).transpose(-2, -3)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def overlapping_windows(x: Tensor, size: int, step: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frazil.nn.lean import gated_product
+from frazil.nn.linear import Float32Linear, Linear, as_operand
 
 RESIDUAL_SCALE = 0.3
 """Size of a residual branch at the start, as a share of that of a usual linear layer.
@@ -18,19 +19,7 @@ and runs of minutes are what small models are for.
 """
 
 
-class Float32Linear(nn.Linear):
-    """A linear layer that stays in float32 under autocast.
-
-    For coordinates and noise levels: eight bits of bfloat16 leave 0.06 A of 16 A, and nothing of a phase.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in_features] -> [..., out_features]."""
-        with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
-
-
-def residual_linear(dim_in: int, dim_out: int, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
+def residual_linear(dim_in: int, dim_out: int, kind: type[nn.Linear] = Linear) -> nn.Linear:
     """A bias-free linear layer at the end of a residual branch; it starts small, the branch near the identity."""
     linear = kind(dim_in, dim_out, bias=False)
     nn.init.normal_(linear.weight, std=RESIDUAL_SCALE / math.sqrt(dim_in))
@@ -39,7 +28,7 @@ def residual_linear(dim_in: int, dim_out: int, kind: type[nn.Linear] = nn.Linear
 
 def output_gate(dim_cond: int, dim: int) -> nn.Linear:
     """Logits of an adaLN-Zero gate (Algorithm 24, line 13): zero weights and bias 1, so nearly three quarters open."""
-    linear = nn.Linear(dim_cond, dim)
+    linear = Linear(dim_cond, dim)
     nn.init.zeros_(linear.weight)
     nn.init.ones_(linear.bias)
     return linear
@@ -59,13 +48,13 @@ class Transition(nn.Module):
     def __init__(self, dim: int, expansion: int = 2) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.gate = nn.Linear(dim, expansion * dim, bias=False)
-        self.value = nn.Linear(dim, expansion * dim, bias=False)
+        self.gate = Linear(dim, expansion * dim, bias=False)
+        self.value = Linear(dim, expansion * dim, bias=False)
         self.out = residual_linear(expansion * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """The update, without the residual sum."""
-        x = self.norm(x)
+        x = as_operand(self.norm(x))
         return self.out(F.silu(self.gate(x)) * self.value(x))
 
 
@@ -76,13 +65,13 @@ class AdaptiveLayerNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.cond_norm = nn.LayerNorm(dim_cond, bias=False)
-        self.scale = nn.Linear(dim_cond, dim)
-        self.shift = nn.Linear(dim_cond, dim, bias=False)
+        self.scale = Linear(dim_cond, dim)
+        self.shift = Linear(dim_cond, dim, bias=False)
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
-        """`a` [..., dim] modulated by `s` [..., dim_cond]; leading axes broadcast."""
-        s = self.cond_norm(s)
-        return torch.addcmul(self.shift(s), torch.sigmoid(self.scale(s)), self.norm(a))
+        """`a` [..., dim] modulated by `s` [..., dim_cond], as an operand of products; leading axes broadcast."""
+        s = as_operand(self.cond_norm(s))
+        return as_operand(torch.addcmul(self.shift(s), torch.sigmoid(self.scale(s)), self.norm(a)))
 
 
 class ConditionedTransition(nn.Module):
@@ -94,9 +83,9 @@ class ConditionedTransition(nn.Module):
     def __init__(self, dim: int, dim_cond: int, expansion: int = 2) -> None:
         super().__init__()
         self.adaln = AdaptiveLayerNorm(dim, dim_cond)
-        self.value_and_gate = nn.Linear(dim, 2 * expansion * dim, bias=False)
-        self.factor = nn.Linear(dim, expansion * dim, bias=False)
-        self.out = nn.Linear(expansion * dim, dim, bias=False)
+        self.value_and_gate = Linear(dim, 2 * expansion * dim, bias=False)
+        self.factor = Linear(dim, expansion * dim, bias=False)
+        self.out = Linear(expansion * dim, dim, bias=False)
         self.gate_logits = output_gate(dim_cond, dim)
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from frazil.nn.atoms import AtomFeatureEmbedding, mean_over_atoms
 from frazil.nn.attention import MASKED_LOGIT, PairBiasAttention, WholeSequence
 from frazil.nn.conditioning import BiasProjection, TrunkOutput
 from frazil.nn.config import NetworkConfig, TrunkConfig
+from frazil.nn.linear import Linear
 from frazil.nn.primitives import Transition, residual_linear
 
 BOND_TYPES = 6
@@ -72,7 +73,7 @@ class TrunkBlock(nn.Module):
         self.attention = PairBiasAttention(token_s, heads)
         self.transition = Transition(token_s)
         self.outer_norm = nn.LayerNorm(token_s)
-        self.outer = nn.Linear(token_s, 2 * token_z, bias=False)
+        self.outer = Linear(token_s, 2 * token_z, bias=False)
         self.outer_out = residual_linear(token_z, token_z)
         self.pair_transition = Transition(token_z)
 
@@ -102,13 +103,13 @@ class SmallTrunk(nn.Module):
         super().__init__()
         token_s, token_z = network.token_s, network.token_z
         self.atom_features = AtomFeatureEmbedding(config.atom_s, backbone=True)
-        self.atom_to_token = nn.Linear(config.atom_s, token_s, bias=False)
+        self.atom_to_token = Linear(config.atom_s, token_s, bias=False)
         self.residue_type = nn.Embedding(len(chemistry.RESIDUE_TYPES), token_s)
         self.molecule_type = nn.Embedding(len(chemistry.MOLECULE_TYPES), token_s)
         self.modified = nn.Embedding(2, token_s)
         self.relative_positions = RelativePositionEncoding(token_z, config.max_residue_offset, config.max_chain_offset)
         self.bond_type = nn.Embedding(BOND_TYPES, token_z)
-        self.pair_from_single = nn.Linear(token_s, 2 * token_z, bias=False)
+        self.pair_from_single = Linear(token_s, 2 * token_z, bias=False)
         self.blocks = nn.ModuleList(TrunkBlock(token_s, token_z, config.heads) for _ in range(config.depth))
         self.single_norm = nn.LayerNorm(token_s)
 

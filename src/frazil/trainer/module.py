@@ -16,8 +16,10 @@ from frazil.denoiser import StructureModel
 from frazil.features import Features
 from frazil.geometry import rigid_align
 from frazil.loss import AtomWeights, DiffusionLoss, DiffusionTraining, SmoothLDDT, TrainingNoise
+from frazil.nn.compute import Compute
 from frazil.noise import LogNormalSigma
 from frazil.trainer.batches import Place, StepBatches
+from frazil.trainer.precision import forward_products
 from frazil.trainer.schedule import LearningRate
 from frazil.trainer.settings import TrainSettings
 
@@ -70,6 +72,7 @@ class TrainingModule(LightningModule):
         """Numbers of the latest step."""
         self.ema: EMA | None = None
         self._structures = structures
+        self._compute = Compute(settings.precision)
         self._recipe = DiffusionTraining(
             TrainingNoise(
                 copies=settings.copies,
@@ -146,8 +149,9 @@ class TrainingModule(LightningModule):
     def _terms(self, features: Features, place: Place) -> DiffusionLoss:
         """Loss of one micro-batch; the trunk runs once for all copies."""
         prepared = self.model.prepare(features)
-        denoise = self.model.denoiser.plain(self.model.condition(prepared))
-        return self._recipe(denoise, prepared, place.generator("noise"))
+        with forward_products(self._compute, self.device):
+            denoise = self.model.denoiser.plain(self.model.condition(prepared))
+            return self._recipe(denoise, prepared, place.generator("noise"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""

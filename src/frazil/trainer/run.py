@@ -19,14 +19,17 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
+from frazil.allocator import keep_freed_memory
 from frazil.atomic import atomic
 from frazil.checkpoint import RunRecord
 from frazil.denoiser import StructureModel
 from frazil.errors import InputError
+from frazil.nn.compute import Compute
 from frazil.sampler import stable_seed
 from frazil.trainer.conductor import STATE_FILE, Conductor
 from frazil.trainer.dataset import Dataset, load_dataset
 from frazil.trainer.module import TrainingModule
+from frazil.trainer.precision import float32_products
 from frazil.trainer.progress import Reporter, clock
 from frazil.trainer.resume import SafetensorsCheckpointIO
 from frazil.trainer.settings import TrainSettings, first_difference
@@ -128,7 +131,8 @@ def train(
         config=settings.model, entities=dataset.entities, structures=len(dataset.features), seed=settings.seed
     )
     conductor = Conductor(out, record, dataset.held_out, Reporter(console), started)
-    with _quiet_lightning(), _signals_restored():
+    keep_freed_memory()
+    with _quiet_lightning(), _signals_restored(), float32_products(Compute(settings.precision)):
         _fit(_trainer(settings, out, conductor), module, out / STATE_FILE if resume else None)
     result = TrainResult(
         out, module.steps, module.skipped, conductor.elapsed, conductor.stopped, conductor.signal, conductor.validation

@@ -9,6 +9,7 @@ from typing import Any
 
 from frazil.denoiser import ModelConfig
 from frazil.errors import InputError
+from frazil.nn.compute import Compute
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class TrainSettings:
     """Atoms of predicted structures count in the loss only above this pLDDT (0-100)."""
     seed: int = 0
     """Decides weights, order, crops, noise: the same seed gives the same run."""
+    precision: str = "float32"
+    """Of the matrix products: `float32`, `tf32` or `bf16` (`frazil.nn.compute.Compute`); all else is float32."""
     devices: int = 1
     """Accelerators, or processes on a machine without one, that train together."""
     num_workers: int = 0
@@ -95,6 +98,7 @@ class TrainSettings:
         _check("sigma_mean", self.sigma_mean, lambda value: True, "that is a number")
         for name in ("decay_fraction", "ema_decay", "beta1", "beta2"):
             _check(name, getattr(self, name), lambda value: 0 <= value < 1, "at least 0 and below 1")
+        Compute(self.precision)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, for JSON."""

@@ -14,6 +14,7 @@ from frazil.data import contiguous_crop, randomize_reference
 from frazil.denoiser import StructureModel
 from frazil.features import Features
 from frazil.metrics import lddt, rmsd
+from frazil.nn.compute import Compute
 from frazil.noise import KarrasSchedule
 from frazil.sampler import PerSampleNoise, Sampler, stable_seed
 from frazil.trainer.settings import TrainSettings
@@ -66,7 +67,7 @@ def validate(
     structures : sequence of (name, Features)
         From `held_out`.
     settings : TrainSettings
-        `val_samples`, `val_steps`, `seed`.
+        `val_samples`, `val_steps`, `seed`, `precision`.
     device : torch.device
         Where the model is.
     """
@@ -76,7 +77,7 @@ def validate(
     scores = []
     for name, features in structures:
         prepared = model.prepare(features).to(device)
-        denoise = model.denoiser.bind(model.condition(prepared))
+        denoise = model.denoiser.bind(model.condition(prepared), Compute(settings.precision))
         noise = PerSampleNoise(settings.seed, [name])
         drawn = sampler.sample(denoise, prepared.atom_mask, settings.val_samples, settings.val_steps, noise)
         truth = _models(prepared)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 LOGITS_IN_CACHE = 2**20
 LONG = 192
 """Tokens from which bf16 on a CPU goes in parts."""
