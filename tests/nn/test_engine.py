@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -160,6 +161,37 @@ def test_new_weights_make_a_new_engine_and_the_same_ones_do_not() -> None:
             parameter.mul_(0.9)
         plain = model.denoiser(coords, SHARED, conditioning)
     torch.testing.assert_close(model.denoiser.bind(conditioning)(coords, SHARED), plain, rtol=0, atol=2e-4)
+
+
+def step_of_a_fused_optimiser(network: nn.Module) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+
+
+def change_behind_autograds_back(network: nn.Module) -> None:
+    network.decoder.update.weight.data[0, 0] += 1e-3
+
+
+def loaded(network: nn.Module) -> None:
+    network.load_state_dict({name: 0.8 * value for name, value in network.state_dict().items()})
+
+
+@pytest.mark.parametrize("change", [step_of_a_fused_optimiser, change_behind_autograds_back, loaded])
+def test_no_change_of_weights_goes_unnoticed(change: Callable[[nn.Module], None]) -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    coords = torch.randn(1, 2, features.num_atoms, 3)
+    with torch.no_grad():
+        conditioning = model.condition(features)
+    before = model.denoiser.bind(conditioning)(coords, SHARED)
+    change(model.denoiser.network)
+    with torch.no_grad():
+        plain = model.denoiser(coords, SHARED, conditioning)
+    after = model.denoiser.bind(conditioning)(coords, SHARED)
+    torch.testing.assert_close(after, plain, rtol=0, atol=2e-4)
+    assert not torch.equal(before, after)
 
 
 def test_a_copy_of_the_denoiser_has_an_engine_of_its_own() -> None:

@@ -67,11 +67,11 @@ class EngineStore:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Compute, tuple[tuple[tuple[int, int], ...], Engine]] = {}
+        self._made: dict[Compute, tuple[list[int], Engine]] = {}
 
     def of(self, network: ScoreNetwork, compute: Compute) -> Engine:
         """The engine for the weights as they are now."""
-        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters())
+        state = _sums(network)
         known = self._made.get(compute)
         if known is None or known[0] != state:
             self._made = {other: made for other, made in self._made.items() if made[0] == state}
@@ -188,6 +188,15 @@ class BoundEngine:
         ):
             atoms.addcmul_(rows.index_select(1, index).to(q.dtype), present[:, None])
         return q
+
+
+def _sums(network: ScoreNetwork) -> list[int]:
+    """A sum over the bits of each weight.
+
+    Counters of versions would be cheaper, but fused optimisers and changes of `.data` do not move them.
+    """
+    bits = (p.detach().float().contiguous().view(torch.int32) for p in network.parameters())
+    return torch.stack([values.sum(dtype=torch.int64) for values in bits]).tolist()
 
 
 def _signal(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
