@@ -88,6 +88,13 @@ def test_sizes_odd_and_even(tokens: int) -> None:
     assert (plain - fast).abs().max() < 2e-4
 
 
+def test_atoms_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frazil.nn.engine.network.ATOMS_AT_ONCE", 64)
+    model = random_model()
+    plain, fast = both(model, model.prepare(random_features(50)), SHARED)
+    assert (plain - fast).abs().max() < 2e-4
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_tokens_of_one_atom(count: int) -> None:
     model = random_model()
@@ -217,6 +224,18 @@ def test_a_network_of_ones_own_is_called_as_it_is() -> None:
     denoise = denoiser.bind(None)  # type: ignore[arg-type]
     assert isinstance(denoise, PlainDenoiser)
     torch.testing.assert_close(denoise(torch.ones(1, 1, 4, 3), torch.tensor([[16.0]])), torch.full((1, 1, 4, 3), 0.5))
+
+
+def test_autocast_around_the_engine_does_not_reach_it() -> None:
+    model = random_model()
+    features = model.prepare(random_features(12))
+    coords = torch.randn(1, 2, features.num_atoms, 3)
+    with torch.no_grad():
+        conditioning = model.condition(features)
+    alone = model.denoiser.bind(conditioning)(coords, SHARED)
+    with torch.autocast("cpu", torch.bfloat16):
+        surrounded = model.denoiser.bind(conditioning)(coords, SHARED)
+    assert torch.equal(alone, surrounded)
 
 
 def test_the_engine_gives_no_gradients_and_the_plain_path_does() -> None:

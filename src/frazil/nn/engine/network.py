@@ -25,6 +25,8 @@ from frazil.nn.engine.layers import EngineSingle, LayerModulation, engine_layers
 from frazil.nn.engine.products import side_by_side
 from frazil.nn.score import ScoreNetwork
 
+ATOMS_AT_ONCE = 4096
+
 
 @final
 class Engine:
@@ -56,7 +58,8 @@ class Engine:
     @torch.no_grad()
     def bind(self, conditioning: Conditioning) -> BoundEngine:
         """The network of one input."""
-        return BoundEngine(self, _Input.prepare(self, conditioning))
+        with torch.autocast(conditioning.atom_c.device.type, enabled=False):
+            return BoundEngine(self, _Input.prepare(self, conditioning))
 
 
 @final
@@ -150,7 +153,8 @@ class BoundEngine:
     @torch.no_grad()
     def __call__(self, r: Tensor, c_noise: Tensor) -> Tensor:
         """As `ScoreNetwork`: `r` [B, S, A, 3], `c_noise` [B, S] or [B, 1] -> [B, S, A, 3], float32."""
-        with self._engine.compute.reduced_products(r):
+        # the precision is that of `Compute`, whatever autocast surrounds the call
+        with self._engine.compute.reduced_products(r), torch.autocast(r.device.type, enabled=False):
             return self._forward(r, c_noise)
 
     def _run(self, r: Tensor, c_noise: Tensor) -> Tensor:
@@ -171,13 +175,15 @@ class BoundEngine:
     def _pooled(self, q: Tensor) -> Tensor:
         """Mean over each token's atoms of what they send up, [B, S, A, atom_s] -> [B, S, N, 2 token_s] float32.
 
-        Sample by sample: what all atoms of all samples send is the largest tensor there would be.
+        Some atoms at a time: what all of them send would be the largest tensor there is.
         """
         given, to_token, dtype = self._input, self._engine.to_token, self._engine.dtype
+        token = given.conditioning.atom_token_index
         pooled = given.share.new_zeros(*q.shape[:2], given.share.shape[1], self._engine.dim_token)
-        for b, s in product(range(len(q)), range(q.shape[1])):
-            sent = to_token.relu(q[b, s].to(dtype)) * given.present[b, :, None]
-            pooled[b, s].index_add_(0, given.conditioning.atom_token_index[b], sent)
+        for b, s, start in product(range(len(q)), range(q.shape[1]), range(0, q.shape[2], ATOMS_AT_ONCE)):
+            atoms = slice(start, start + ATOMS_AT_ONCE)
+            sent = to_token.relu(q[b, s, atoms].to(dtype)).mul_(given.present[b, atoms, None])
+            pooled[b, s].index_add_(0, token[b, atoms], sent.to(pooled.dtype))
         return pooled.mul_(given.share[:, None, :, None])
 
     def _spread(self, q: Tensor, tokens: Tensor) -> Tensor:
