@@ -62,13 +62,13 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 
 
 def inputs() -> dict[str, Features]:
-    one_atom = random_features(1)
-    alone = torch.arange(one_atom.num_atoms)[None] < 1
+    one_token = replace(random_features(1), token_bonds=torch.full((1, 1, 2), -1), token_bond_type=torch.ones(1, 1).long())
+    first = torch.arange(one_token.num_atoms)[None] < 1
     return {
         "two structures": Features.stack([random_features(9), random_features(21, seed=1)]),
         "odd": random_features(17),
-        "one token": random_features(1),
-        "one atom": replace(one_atom, atom_mask=one_atom.atom_mask & alone),
+        "one token": one_token,
+        "one atom": replace(one_token, atom_mask=first),
     }
 
 

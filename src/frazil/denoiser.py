@@ -59,7 +59,7 @@ class Denoiser(nn.Module):
         return self.preconditioning.denoise(lambda r, c: self.network(r, c, conditioning), coords, sigma)
 
     def plain(self, conditioning: Conditioning) -> PlainDenoiser:
-        """The denoiser of one input, `denoise(coords, sigma)`, by `forward`: differentiable, nothing cached."""
+        """The denoiser of one input, `denoise(coords, sigma)`, by `forward`: differentiable (once), nothing cached."""
         return PlainDenoiser(self, conditioning)
 
     def bind(self, conditioning: Conditioning, compute: Compute | None = None) -> BoundDenoiser | PlainDenoiser:
@@ -75,7 +75,8 @@ class Denoiser(nn.Module):
         Returns
         -------
         callable
-            `denoise(coords, sigma)`, without gradients; `plain` where the network is not a `ScoreNetwork`.
+            `denoise(coords, sigma)`, without gradients, for the weights as they are; bind again when they have changed.
+            `plain` where the network is not a `ScoreNetwork`.
         """
         if not isinstance(self.network, ScoreNetwork):
             return self.plain(conditioning)

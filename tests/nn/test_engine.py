@@ -185,7 +185,12 @@ def loaded(network: nn.Module) -> None:
     network.load_state_dict({name: 0.8 * value for name, value in network.state_dict().items()})
 
 
-@pytest.mark.parametrize("change", [step_of_a_fused_optimiser, change_behind_autograds_back, loaded])
+def rows_swapped(network: nn.Module) -> None:
+    with torch.no_grad():
+        network.encoder.to_token.weight.copy_(network.encoder.to_token.weight.flip(0))
+
+
+@pytest.mark.parametrize("change", [rows_swapped, step_of_a_fused_optimiser, change_behind_autograds_back, loaded])
 def test_no_change_of_weights_goes_unnoticed(change: Callable[[nn.Module], None]) -> None:
     model = random_model()
     features = model.prepare(random_features(12))

@@ -78,8 +78,8 @@ class BenchSettings:
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise InputError(f"{self.out}: no file can be written there; give one in a folder that exists")
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
+            torch.ones(1, device=self.device).tolist()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"device {self.device}: cannot be used ({reason}); leave it out for the CPU") from error
 

@@ -52,12 +52,14 @@ def mean_over_atoms(x: Tensor, atom_token_index: Tensor, atom_mask: Tensor, num_
         [B, S, N, D], zero for a token without atoms.
     """
     B, S, _, D = x.shape
+    # sums of bfloat16 would lose what the later atoms of a token add
+    kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
     present = atom_mask.to(x.dtype)
     rows = torch.arange(B * S, device=x.device).view(B, S, 1) * num_tokens + atom_token_index[:, None]
     total = x.new_zeros(B * S * num_tokens, D)
     total = total.index_add(0, rows.flatten(), (x * present[:, None, :, None]).flatten(0, 2))
     count = x.new_zeros(B, num_tokens).scatter_add(1, atom_token_index, present)
-    return total.view(B, S, num_tokens, D) / (count[:, None, :, None] + 1e-6)
+    return (total.view(B, S, num_tokens, D) / (count[:, None, :, None] + 1e-6)).to(kind)
 
 
 class AtomFeatureEmbedding(nn.Module):

@@ -1,4 +1,8 @@
-"""Precision of the matrix products of a training step; weights, norms, softmax, losses and optimiser are float32."""
+"""Precision of the matrix products of a training step.
+
+Weights, statistics of norms, softmax, the atoms' stream, coordinates, losses and optimiser are float32 in any case; in
+bf16 the stream of the tokens is bfloat16 between layers.
+"""
 
 from __future__ import annotations
 

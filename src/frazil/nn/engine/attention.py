@@ -24,7 +24,7 @@ class Attend(Protocol):
 
 def attend_whole(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Everything sees everything: K = 1, W = H = L; see `Attend`."""
-    in_parts = q.dtype == torch.bfloat16 and not q.is_cuda and q.shape[-3] >= LONG
+    in_parts = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[-3] >= LONG
     return attend_in_parts(q, k, v, bias) if in_parts else attend_fused(q, k, v, bias)
 
 
@@ -59,7 +59,7 @@ def attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 def attend_windows(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Blocks of W atoms see the H atoms around their middle; see `Attend`."""
-    return windows_at_once(q, k, v, bias) if q.is_cuda else windows_by_sample(q, k, v, bias)
+    return windows_by_sample(q, k, v, bias) if q.device.type == "cpu" else windows_at_once(q, k, v, bias)
 
 
 def windows_by_sample(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

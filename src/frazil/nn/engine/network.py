@@ -70,16 +70,17 @@ class EngineStore:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Compute, tuple[list[int], Engine]] = {}
+        self._made: dict[Compute, Engine] = {}
+        self._state: list[object] = []
 
     def of(self, network: ScoreNetwork, compute: Compute) -> Engine:
         """The engine for the weights as they are now."""
-        state = _sums(network)
-        known = self._made.get(compute)
-        if known is None or known[0] != state:
-            self._made = {other: made for other, made in self._made.items() if made[0] == state}
-            known = self._made[compute] = (state, Engine(network, compute))
-        return known[1]
+        state = _state(network)
+        if state != self._state:
+            self._made, self._state = {}, state
+        if compute not in self._made:
+            self._made[compute] = Engine(network, compute)
+        return self._made[compute]
 
     def __reduce__(self) -> tuple[type[EngineStore], tuple[()]]:
         return EngineStore, ()
@@ -196,13 +197,15 @@ class BoundEngine:
         return q
 
 
-def _sums(network: ScoreNetwork) -> list[int]:
-    """A sum over the bits of each weight.
+def _state(network: ScoreNetwork) -> list[object]:
+    """Where the weights are, how often they were changed, and a sum over their bits.
 
-    Counters of versions would be cheaper, but fused optimisers and changes of `.data` do not move them.
+    The counters of changes do not move for fused optimisers and changes of `.data`, so the sum is needed beside them.
     """
-    bits = (p.detach().float().contiguous().view(torch.int32) for p in network.parameters())
-    return torch.stack([values.sum(dtype=torch.int64) for values in bits]).tolist()
+    weights = [p.detach() for p in network.parameters()]
+    bits = (p.float().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in weights)
+    places = [(p.device, p.dtype, p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
+    return [*places, *torch.stack(list(bits)).tolist()]
 
 
 def _signal(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -212,7 +215,7 @@ def _signal(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def _masked(biases: Sequence[Tensor], key_bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Biases [B, K, heads, W, H] with the mask of the keys in them, contiguous; not copied where nothing changes."""
-    if not key_bias.is_cuda:
+    if key_bias.device.type == "cpu":
         dtype = key_bias.dtype  # a CPU's attention reads float32 biases beside bf16 heads, a GPU's does not
     if bool((key_bias == 0).all()):
         return tuple(bias.to(dtype).contiguous() for bias in biases)

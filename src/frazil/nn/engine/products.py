@@ -123,7 +123,7 @@ class PackedProduct:
 
 def _can_be_packed(weight: Tensor) -> bool:
     """Whether torch and the processor have the packed product; it is no public interface, so it is tried."""
-    if weight.is_cuda or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     ones = torch.ones(16, 16, dtype=weight.dtype)
     try:
