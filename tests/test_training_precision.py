@@ -62,7 +62,8 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 
 
 def inputs() -> dict[str, Features]:
-    one_token = replace(random_features(1), token_bonds=torch.full((1, 1, 2), -1), token_bond_type=torch.ones(1, 1).long())
+    no_bonds = {"token_bonds": torch.full((1, 1, 2), -1), "token_bond_type": torch.ones(1, 1).long()}
+    one_token = replace(random_features(1), **no_bonds)
     first = torch.arange(one_token.num_atoms)[None] < 1
     return {
         "two structures": Features.stack([random_features(9), random_features(21, seed=1)]),
