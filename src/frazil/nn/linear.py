@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 import torch
@@ -33,7 +32,7 @@ class Linear(nn.Linear):
             and x.dtype == self.weight.dtype == torch.float32
             and x.shape[:-1].numel() >= FEW_ROWS
             and not torch.is_autocast_enabled("cpu")
-            and _one_dnn_works()
+            and _ONE_DNN
         )
 
 
@@ -77,11 +76,14 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-@lru_cache(maxsize=1)
-def _one_dnn_works() -> bool:
+def _is_there() -> bool:
     """Whether torch has the product; it is no public interface, so it is tried."""
-    ones = torch.ones(FEW_ROWS, FEW_ROWS)
+    ones = torch.ones(FEW_ROWS, FEW_ROWS, device="cpu")
     try:
         return bool((_product(ones, ones.t(), ones[0]) == FEW_ROWS + 1).all())
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
+
+
+# tried here and not at the first use: what runs there may be recorded, to be run again in the backward pass
+_ONE_DNN: Final = _is_there()
