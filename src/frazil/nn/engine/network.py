@@ -26,6 +26,7 @@ from frazil.nn.engine.products import side_by_side
 from frazil.nn.score import ScoreNetwork
 
 ATOMS_AT_ONCE = 4096
+SUMMED_AT_ONCE = 1 << 18
 
 
 @final
@@ -203,7 +204,9 @@ def _state(network: ScoreNetwork) -> list[object]:
     The counters of changes do not move for fused optimisers and changes of `.data`, so the sum is needed beside them.
     """
     weights = [p.detach() for p in network.parameters()]
-    bits = (p.float().contiguous().view(torch.int32).sum(dtype=torch.int64) for p in weights)
+    # a sum in a wider type copies what it sums: in blocks, since the copies fragmented the heap to twice its size
+    blocks = (block for p in weights for block in p.float().flatten().view(torch.int32).split(SUMMED_AT_ONCE))
+    bits = (block.sum(dtype=torch.int64) for block in blocks)
     places = [(p.device, p.dtype, p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
     return [*places, *torch.stack(list(bits)).tolist()]
 
