@@ -26,7 +26,8 @@ from frazil.errors import InputError
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
-_HEADER_KEY = "frazil"
+HEADER_KEY = "frazil"
+"""Key of our JSON in the header of a safetensors file."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class RunRecord:
     config: ModelConfig
     """Sizes of the network, sigma_data among them."""
     entities: tuple[str, ...] = ()
-    """Distinct chains and ligands seen in training, `entity_name` of each, sorted."""
+    """Distinct chains and ligands seen in training, `entity_name` of each, sorted; empty where nothing tells."""
     structures: int = 0
     """Structures trained on."""
     steps: int = 0
@@ -100,7 +101,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None
         part.touch()
         mode = part.stat().st_mode
         try:
-            save_file(plain, part, metadata={_HEADER_KEY: json.dumps(header)})
+            save_file(plain, part, metadata={HEADER_KEY: json.dumps(header)})
         except SafetensorError as error:
             raise OSError(str(error)) from error
         # safetensors makes files private
@@ -118,10 +119,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if _HEADER_KEY not in metadata:
+            if HEADER_KEY not in metadata:
                 raise InputError(f"{path}: safetensors, but not written by frazil (its header holds no run record)")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, json.loads(metadata[_HEADER_KEY])
+        return tensors, json.loads(metadata[HEADER_KEY])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -194,7 +195,8 @@ def _model_file(path: Path) -> Path:
 
 def _record_from(header: Any, file: Path) -> RunRecord:
     if not isinstance(header, dict) or not isinstance(header.get("config"), dict):
-        raise InputError(f"{file}: not a model of frazil (its header holds no configuration)")
+        hint = "; a conditioning file is an input" if isinstance(header, dict) and "cif" in header else ""
+        raise InputError(f"{file}: not a model of frazil (its header holds no configuration){hint}")
     version = header.get("format_version")
     if version != FORMAT_VERSION:
         raise InputError(f"{file}: written in format {version!r}, this frazil reads {FORMAT_VERSION}; update frazil")

@@ -15,7 +15,7 @@ from frazil.nn.conditioning import Conditioning, DiffusionConditioning
 from frazil.nn.config import NetworkConfig, TrunkConfig, require_divisor
 from frazil.nn.engine import BoundEngine, EngineStore
 from frazil.nn.score import ScoreNetwork
-from frazil.nn.trunk import SmallTrunk
+from frazil.nn.trunk import SmallTrunk, Trunk
 from frazil.noise import Preconditioning
 
 MIN_TOKENS = 16
@@ -131,14 +131,16 @@ class ModelConfig:
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    trunk: TrunkConfig | None = field(default_factory=TrunkConfig)
+    """Sizes of the default trunk; None for a model without one, whose representations come from elsewhere."""
     sigma_data: float = 16.0
     """Standard deviation of the data, angstrom."""
     coordinate_augmentation: bool = True
     """Train on randomly turned and shifted copies, align in loss and sampling; False learns the data's own frame."""
 
     def __post_init__(self) -> None:
-        require_divisor(self.trunk.heads, self.network.token_s, "trunk heads", "token_s")
+        if self.trunk is not None:
+            require_divisor(self.trunk.heads, self.network.token_s, "trunk heads", "token_s")
         if not 0 < self.sigma_data < float("inf"):
             raise InputError(f"sigma_data = {self.sigma_data} is out of range: give a number above 0")
 
@@ -170,7 +172,8 @@ class ModelConfig:
         """
         values = dict(values)
         network = _build(NetworkConfig, "network", values.pop("network", {}))
-        trunk = _build(TrunkConfig, "trunk", values.pop("trunk", {}))
+        given = values.pop("trunk", {})
+        trunk = None if given is None else _build(TrunkConfig, "trunk", given)
         rest = _known(cls, "model", values)
         return cls(network=network, trunk=trunk, **rest)
 
@@ -196,13 +199,15 @@ class StructureModel(nn.Module):
     config : ModelConfig
         Sizes.
     trunk : nn.Module, optional
-        Another trunk than the default one.
+        Another trunk than the default one. Without either, `condition` has to be given one.
     """
 
     def __init__(self, config: ModelConfig, trunk: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.trunk = SmallTrunk(config.network, config.trunk) if trunk is None else trunk
+        if trunk is None and config.trunk is not None:
+            trunk = SmallTrunk(config.network, config.trunk)
+        self.trunk = trunk
         self.conditioner = DiffusionConditioning(config.network)
         self.denoiser = Denoiser(ScoreNetwork(config.network), Preconditioning(config.sigma_data))
 
@@ -214,9 +219,26 @@ class StructureModel(nn.Module):
         padded = features.pad(num_tokens=max(features.num_tokens, MIN_TOKENS))
         return padded.pad_to_multiple(self.config.network.atoms_per_window_queries)
 
-    def condition(self, features: Features) -> Conditioning:
-        """Everything that depends on the input alone, for features from `prepare`."""
-        return self.conditioner(features, self.trunk(features))
+    def condition(self, features: Features, trunk: Trunk | None = None) -> Conditioning:
+        """Everything that depends on the input alone, for features from `prepare`.
+
+        Parameters
+        ----------
+        features : Features
+            One batch.
+        trunk : Trunk, optional
+            Gives the representations instead of the model's own trunk, such as a `frazil.nn.trunk.FileTrunk`.
+
+        Raises
+        ------
+        InputError
+            If there is neither.
+        """
+        chosen = self.trunk if trunk is None else trunk
+        if chosen is None:
+            raise InputError("the model has no trunk of its own; give representations from a conditioning file")
+        made: Conditioning = self.conditioner(features, chosen(features))
+        return made
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool}

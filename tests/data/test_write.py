@@ -150,13 +150,14 @@ def test_insertion_codes_and_numbering_gaps_keep_their_bonds(structures, tmp_pat
     assert bonds(read) == bonds(atoms)
 
 
-def test_b_factors_are_written_only_when_given(structures, tmp_path):
+def test_b_factors_are_unknown_unless_given(structures, tmp_path):
     structure = structures["ligand"]
     write_cif(tmp_path / "x.cif", structure, structure.ref_pos, b_factor=np.arange(len(structure.atoms)))
     site = pdbx.CIFFile.read(tmp_path / "x.cif").block["atom_site"]
     assert site["B_iso_or_equiv"].as_array(float).tolist() == list(range(len(structure.atoms)))
     write_cif(tmp_path / "x.cif", structure, structure.ref_pos)
-    assert "B_iso_or_equiv" not in pdbx.CIFFile.read(tmp_path / "x.cif").block["atom_site"]
+    site = pdbx.CIFFile.read(tmp_path / "x.cif").block["atom_site"]
+    assert (site["B_iso_or_equiv"].mask.array == pdbx.MaskValue.MISSING).all()
 
 
 def test_sdf_keeps_bond_orders_charge_and_stereo(structures, tmp_path):

@@ -65,9 +65,29 @@ def to_features(feats: Mapping[str, Tensor]) -> Features:
 
 
 def restrained_features(feats: Mapping[str, Tensor]) -> Features:
-    """`to_features` with the restraints that Boltz-2's featurizer prepared for its potentials."""
+    """`to_features` with the restraints that Boltz-2's featurizer prepared for its potentials, and bonds of tokens."""
     features = to_features(feats)
-    return replace(features, restraints=read_restraints(feats, features))
+    bonds, order = _token_bonds(feats, features)
+    return replace(features, restraints=read_restraints(feats, features), token_bonds=bonds, token_bond_type=order)
+
+
+def _token_bonds(feats: Mapping[str, Tensor], features: Features) -> tuple[Tensor, Tensor]:
+    """[B, K, 2] pairs of tokens and [B, K] their orders, 1-3, 4 aromatic and 5 other, as in `Features`."""
+    if "token_bonds" not in feats:
+        return features.token_bonds, features.token_bond_type
+    bonded = feats["token_bonds"][..., 0].bool().triu(diagonal=1)
+    # Boltz-2's classes: 1 other, 2 single, 3 double, 4 triple, 5 aromatic, 6 covalent
+    kinds = feats["type_bonds"].long() if "type_bonds" in feats else bonded.long() * 2
+    order = (kinds - 1).clamp(min=0)
+    order = torch.where(order == 0, 5, order).clamp(max=5)
+    found = [torch.nonzero(one) for one in bonded]
+    longest = max((len(one) for one in found), default=0)
+    pairs = torch.full((len(found), longest, 2), -1, dtype=torch.int64, device=features.device)
+    orders = torch.zeros(len(found), longest, dtype=torch.int64, device=features.device)
+    for row, ends in enumerate(found):
+        pairs[row, : len(ends)] = ends
+        orders[row, : len(ends)] = order[row, ends[:, 0], ends[:, 1]]
+    return pairs, orders
 
 
 def _integers(feats: Mapping[str, Tensor], name: str, default: Tensor) -> Tensor:

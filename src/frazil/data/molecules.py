@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ MAX_EMBED_ATOMS = 128
 """Heavy atoms above which a conformer is only drawn flat: distance geometry takes cubic time."""
 
 MAX_MATCHES = 64
+
+MAX_TRIALS = 512
+"""Choices of nitrogens with a hydrogen that are tried for an aromatic molecule."""
 
 _EMBED_ITERATIONS = 20
 _BOND_TYPES = {
@@ -130,6 +134,45 @@ def mol_from_graph(elements: Iterable[str], charges: Iterable[int], bond_rows: n
         mol.UpdatePropertyCache(strict=False)
         Chem.SanitizeMol(mol, catchErrors=True)
     return mol.GetMol()
+
+
+def kekulized(elements: Iterable[str], charges: Iterable[int], bond_rows: np.ndarray) -> np.ndarray:
+    """[K, 3] bonds of which aromatic ones are given an order; left as they are where no order fits.
+
+    Where a ring needs a hydrogen on a nitrogen (pyrrole, indole), the first nitrogens that make it fit get one.
+    """
+    if not (bond_rows[:, 2] == int(BondType.AROMATIC)).any():
+        return bond_rows
+    mol = Chem.RWMol(mol_from_graph(elements, charges, bond_rows[:0]))
+    for first, second, kind in bond_rows.tolist():
+        if kind != int(BondType.AROMATIC):
+            mol.AddBond(first, second, _RDKIT_BOND_TYPES.get(BondType(kind), Chem.BondType.SINGLE))
+            continue
+        mol.AddBond(first, second, Chem.BondType.AROMATIC)
+        mol.GetBondBetweenAtoms(first, second).SetIsAromatic(True)
+        for end in (first, second):
+            mol.GetAtomWithIdx(end).SetIsAromatic(True)
+    nitrogens = [atom.GetIdx() for atom in mol.GetAtoms() if _may_carry_hydrogen(atom)]
+    for chosen in _few_of(nitrogens):
+        trial = Chem.RWMol(mol)
+        for index in chosen:
+            trial.GetAtomWithIdx(index).SetNumExplicitHs(1)
+        with rdBase.BlockLogs():
+            if Chem.SanitizeMol(trial, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE:
+                return bonds(trial)
+    return bond_rows
+
+
+def _may_carry_hydrogen(atom: Chem.Atom) -> bool:
+    return bool(
+        atom.GetAtomicNum() == 7 and atom.GetIsAromatic() and atom.GetDegree() == 2 and not atom.GetFormalCharge()
+    )
+
+
+def _few_of(indices: list[int]) -> Iterator[tuple[int, ...]]:
+    """The empty choice, then one, two and three of them, at most `MAX_TRIALS`."""
+    choices = itertools.chain.from_iterable(itertools.combinations(indices, size) for size in range(4))
+    return itertools.islice(choices, MAX_TRIALS)
 
 
 def graph_matches(

@@ -48,7 +48,7 @@ def structure_from_file(parsed: ParsedFile, *, name: str, source: str) -> Struct
     atoms, polymers = tidy(parsed.atoms), parsed.polymers
     if len(atoms) == 0:
         raise InputError(f"{source}: no heavy atom with coordinates, waters aside; give a file that has some")
-    if not atoms.molecule.astype(bool).any():
+    if not (atoms.molecule != "").any():
         atoms, polymers = assign_molecules(atoms, polymers)
     else:
         _number_ligands_alike(atoms)

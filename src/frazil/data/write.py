@@ -179,6 +179,9 @@ def _set_atoms(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         set_structure(block, stack([_with_coords(atoms, positions) for positions in models]))
+    if b_factor is None:
+        # gemmi before 0.7 finds no model in a file without the column
+        block["atom_site"]["B_iso_or_equiv"] = column(["?"] * atoms.array_length() * len(models))
     for name, values in labels.items():
         block["atom_site"][name] = column(np.tile(values, len(models)))
     block.pop("struct_conn", None)

@@ -140,12 +140,14 @@ class FileTrunk(nn.Module):
     Parameters
     ----------
     path : Path
-        Holds `s_inputs` [N, token_s], `s` [N, token_s], `z` [N, N, token_z], `relative_positions` [N, N, token_z].
+        Holds `s_inputs` [N, token_s], `s` [N, token_s], `z` [N, N, token_z], `relative_positions` [N, N, token_z],
+        perhaps among others.
 
     Raises
     ------
     InputError
-        If the file cannot be read, a tensor is missing or misshapen, or N is not the input's number of tokens.
+        If the file cannot be read, a tensor is missing, misshapen or not finite, or N is not the input's number of
+        tokens.
     """
 
     NAMES = ("s_inputs", "s", "z", "relative_positions")
@@ -166,11 +168,23 @@ class FileTrunk(nn.Module):
             expected = (tokens,) if name.startswith("s") else (tokens, tokens)
             if tensor.shape[:-1] != expected:
                 raise InputError(f"{path}: {name} is {tuple(tensor.shape)}, expected {expected} x channels")
+            if not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"{path}: {name} holds NaN or infinity; make it again, in float32 if it was bf16")
+        for one, other in (("s_inputs", "s"), ("relative_positions", "z")):
+            if tensors[one].shape != tensors[other].shape:
+                raise InputError(
+                    f"{path}: {one} has {tensors[one].shape[-1]} channels, {other} {tensors[other].shape[-1]}"
+                )
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor, persistent=False)
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(token_s, token_z) of the network that it was made for."""
+        return self.get_buffer("s").shape[-1], self.get_buffer("z").shape[-1]
+
     def forward(self, features: Features) -> TrunkOutput:
-        """The stored representations, padded to the features' number of tokens."""
+        """The stored representations on the features' device, padded to their number of tokens."""
         tokens = self.get_buffer("s").shape[0]
         present = features.token_mask.sum(dim=1)
         if features.batch_size != 1 or int(present) != tokens:
@@ -179,7 +193,7 @@ class FileTrunk(nn.Module):
         single, pair = (0, 0, 0, extra), (0, 0, 0, extra, 0, extra)
         return TrunkOutput(
             **{
-                name: F.pad(self.get_buffer(name), single if name.startswith("s") else pair)[None]
+                name: F.pad(self.get_buffer(name).to(features.device), single if name.startswith("s") else pair)[None]
                 for name in self.NAMES
             }
         )

@@ -1,5 +1,6 @@
 """One run of prediction: inputs -> samples -> files."""
 
+from frazil.predictor.conditioned import Conditioned, read_conditioning, write_conditioning
 from frazil.predictor.custom import potential_class
 from frazil.predictor.drawing import Drawn, draw
 from frazil.predictor.prediction import PredictionSummary, predict, run
@@ -9,6 +10,7 @@ from frazil.predictor.settings import PLAIN_WEIGHTS, PotentialFactory, PredictSe
 
 __all__ = [
     "PLAIN_WEIGHTS",
+    "Conditioned",
     "Drawn",
     "PotentialFactory",
     "PredictSettings",
@@ -21,6 +23,8 @@ __all__ = [
     "potential_class",
     "potential_name",
     "predict",
+    "read_conditioning",
     "run",
     "unseen_entities",
+    "write_conditioning",
 ]

@@ -16,6 +16,7 @@ from frazil.errors import FrazilError
 from frazil.features import Features
 from frazil.geometry import alignment_rotation, center, rigid_align
 from frazil.loss import place_unresolved
+from frazil.nn.conditioning import Conditioning
 from frazil.predictor.available import available_memory
 from frazil.predictor.memory import MemoryPlan, memory_plan
 from frazil.predictor.requests import Request
@@ -113,7 +114,7 @@ def draw(
         acting = forces(features, settings.steering)
         sampler = _sampler(model, acting, settings, origin, plan.samples_at_once)
         result = sampler.sample(
-            model.denoiser.bind(model.condition(features), settings.compute),
+            model.denoiser.bind(_conditioning(model, request, features), settings.compute),
             features.atom_mask,
             settings.num_samples,
             settings.preset.steps,
@@ -141,10 +142,20 @@ def draw(
 
 def _features(model: StructureModel, request: Request, seed: int) -> Features:
     """Features with their restraints, padded as the model wants them and on its device."""
-    poses = torch.Generator().manual_seed(stable_seed(seed, request.name, "reference poses"))
-    features = randomize_reference(featurize(request.structure), poses)
+    if request.conditioned is None:
+        poses = torch.Generator().manual_seed(stable_seed(seed, request.name, "reference poses"))
+        features = randomize_reference(featurize(request.structure), poses)
+    else:
+        # their reference poses are those that the trunk has seen
+        features = request.conditioned.features
     features = model.prepare(replace(features, restraints=request.restraints))
     return features.to(next(model.parameters()).device)
+
+
+def _conditioning(model: StructureModel, request: Request, features: Features) -> Conditioning:
+    if request.conditioned is None:
+        return model.condition(features)
+    return model.condition(features, request.conditioned.trunk)
 
 
 def _sampler(

@@ -16,7 +16,7 @@ from frazil.predictor.drawing import Drawn, draw
 from frazil.predictor.output import write_samples
 from frazil.predictor.progress import StepProgress, teller
 from frazil.predictor.report import SampleReport, report, table, unsatisfied
-from frazil.predictor.requests import Request, plan, unseen_entities
+from frazil.predictor.requests import Request, plan, refuse_unfit, unseen_entities
 from frazil.predictor.settings import PredictSettings
 from frazil.scores import RANKED_BY
 
@@ -68,9 +68,9 @@ def predict(
     Parameters
     ----------
     inputs : sequence of str or Path
-        Structure files, SDF, SMILES, CCD codes, FASTA or YAML.
+        Structure files, SDF, SMILES, CCD codes, FASTA or YAML; conditioning files for an extracted model.
     checkpoint : str or Path
-        RUN folder of `frazil train`, or its file of weights.
+        RUN folder of `frazil train`, or its file of weights, or what `frazil boltz extract` made.
     out : str or Path
         Folder of the results.
     settings : PredictSettings, optional
@@ -93,6 +93,7 @@ def predict(
     say = teller(console)
     requests = plan(inputs, Path(out), settings, say)
     model, record = load_model(checkpoint)
+    refuse_unfit(requests, record.config, Path(checkpoint))
     unseen_entities(requests, record, Path(checkpoint), say)
     summaries = run(_placed(model, settings), requests, settings, console=console)
     refuse_nothing(summaries)

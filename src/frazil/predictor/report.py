@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -130,7 +130,16 @@ def table(name: str, reports: Sequence[SampleReport]) -> Table:
     return found
 
 
-def unsatisfied(name: str, reports: Sequence[SampleReport]) -> list[str]:
+class Judged(Protocol):
+    """A sample with a verdict."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it keeps."""
+        ...
+
+
+def unsatisfied(name: str, reports: Sequence[Judged]) -> list[str]:
     """Warnings of restraints that do not hold everywhere, those that fail most often first."""
     broken: dict[tuple[str, str], list[Outcome]] = {}
     for one in reports:

@@ -15,7 +15,9 @@ from frazil.data import read, read_all
 from frazil.data.correspondence import correspondence
 from frazil.data.files import unique_names
 from frazil.data.structure import Structure
+from frazil.denoiser import ModelConfig
 from frazil.errors import InputError
+from frazil.predictor.conditioned import Conditioned, is_conditioning, read_conditioning
 from frazil.predictor.settings import PredictSettings, SteeringSettings
 from frazil.predictor.steering import Fixed, restrained
 from frazil.restraints import Restraints
@@ -39,6 +41,8 @@ class Request:
     """What samples are judged by and, as far as steering goes, held to."""
     fixed: Fixed | None = None
     """Atoms that stay where they are."""
+    conditioned: Conditioned | None = None
+    """Features and representations made elsewhere; None for an input that the model's own trunk reads."""
 
 
 def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say: Say) -> list[Request]:
@@ -47,7 +51,7 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     Parameters
     ----------
     inputs : sequence of str or Path
-        Structure files, SDF, SMILES, CCD codes, FASTA or YAML.
+        Structure files, SDF, SMILES, CCD codes, FASTA, YAML or conditioning files.
     out : Path
         Folder of the run; every input gets a subfolder.
     settings : PredictSettings
@@ -63,7 +67,8 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     """
     if not inputs:
         raise InputError("no input given: name a structure file, SDF, SMILES, CCD code, FASTA or YAML")
-    structures = [one for source in inputs for one in read_all([source], seed=settings.seed)]
+    found = [one for source in inputs for one in _read(source, settings.seed)]
+    structures = [structure for structure, _ in found]
     start = None if settings.start is None else _start_structure(settings.start, settings.seed)
     names = unique_names(structure.name for structure in structures)
     for name, structure in zip(names, structures, strict=True):
@@ -72,9 +77,46 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     for name in names:
         _refuse_earlier(out / name, settings.overwrite)
     return [
-        _request(name, structure, out / name, start, settings.steering)
-        for name, structure in zip(names, structures, strict=True)
+        _request(name, structure, out / name, start, settings.steering, conditioned)
+        for name, (structure, conditioned) in zip(names, found, strict=True)
     ]
+
+
+def refuse_unfit(requests: Sequence[Request], config: ModelConfig, checkpoint: Path) -> None:
+    """Refuse inputs that lack what the model lacks too, or bring along what it makes itself.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        The inputs.
+    config : ModelConfig
+        Of the model: with a trunk or without.
+    checkpoint : Path
+        Named in errors.
+
+    Raises
+    ------
+    InputError
+        If an input is not of the kind that the model takes, or was made with a model of other sizes.
+    """
+    for request in requests:
+        source, given = request.structure.source, request.conditioned
+        if given is None and config.trunk is None:
+            raise InputError(
+                f"{source}: {checkpoint} was extracted from Boltz-2 and has no trunk to read it with; give the "
+                "<id>_conditioning.safetensors that `frazil boltz predict --write-conditioning` writes"
+            )
+        if given is not None and config.trunk is not None:
+            raise InputError(
+                f"{source}: a conditioning file, but {checkpoint} has a trunk of its own; give the model that "
+                "`frazil boltz extract` makes, or the structure itself"
+            )
+        sizes = (config.network.token_s, config.network.token_z)
+        if given is not None and given.trunk.widths != sizes:
+            raise InputError(
+                f"{source}: made with token_s, token_z = {given.trunk.widths}, {checkpoint} has {sizes}; extract the "
+                "checkpoint that it was made with"
+            )
 
 
 def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: Path, say: Say) -> None:
@@ -101,12 +143,26 @@ def unseen_entities(requests: Sequence[Request], record: RunRecord, checkpoint: 
         say(f"warning: {request.name}: {checkpoint} was not trained on {_short(unseen[0])}{more}; expect little of it")
 
 
+def _read(source: str | Path, seed: int) -> list[tuple[Structure, Conditioned | None]]:
+    """The structures of one source, and what a conditioning file has besides."""
+    if is_conditioning(source):
+        conditioned = read_conditioning(source)
+        return [(conditioned.structure, conditioned)]
+    return [(structure, None) for structure in read_all([source], seed=seed)]
+
+
 def _request(
-    name: str, structure: Structure, folder: Path, start: Structure | None, settings: SteeringSettings
+    name: str,
+    structure: Structure,
+    folder: Path,
+    start: Structure | None,
+    settings: SteeringSettings,
+    conditioned: Conditioned | None,
 ) -> Request:
     begin = None if start is None else _start_of(structure, start)
-    structure, restraints = restrained(structure, settings)
-    return Request(name, structure, folder, begin, restraints, Fixed.of(structure, begin, settings.fix))
+    stored = None if conditioned is None else conditioned.features.restraints
+    structure, restraints = restrained(structure, settings, stored)
+    return Request(name, structure, folder, begin, restraints, Fixed.of(structure, begin, settings.fix), conditioned)
 
 
 def _refuse_earlier(folder: Path, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frazil.data.restraints import all_restraints, held_atoms, with_requests
+from frazil.data.restraints import all_restraints, held_atoms, restraints_of, with_requests
 from frazil.data.structure import Structure
 from frazil.errors import InputError
 from frazil.features import Features
@@ -90,16 +90,31 @@ def num_given(restraints: Restraints) -> int:
     return sum(int((one.weight != 0).sum()) for one in terms)
 
 
-def restrained(structure: Structure, settings: SteeringSettings) -> tuple[Structure, Restraints]:
+def restrained(
+    structure: Structure, settings: SteeringSettings, stored: Restraints | None = None
+) -> tuple[Structure, Restraints]:
     """A structure with the requests of the settings besides its own, and all that its samples are judged by.
+
+    Parameters
+    ----------
+    structure : Structure
+        With its own requests.
+    settings : SteeringSettings
+        With further ones.
+    stored : Restraints, optional
+        Take the place of what follows from the structure: its chemistry and its own requests.
 
     Raises
     ------
     InputError
         If a restraint names no atom, or names it ambiguously, or nothing could steer though steering was asked for.
     """
-    structure = with_requests(structure, settings.requests)
-    restraints = all_restraints(structure)
+    if stored is None:
+        structure = with_requests(structure, settings.requests)
+        restraints = all_restraints(structure)
+    else:
+        restraints = Restraints.join([stored, restraints_of(structure, settings.requests)])
+        structure = with_requests(structure, settings.requests)
     refuse_idle(structure, num_given(restraints), settings)
     return structure, restraints
 
