@@ -16,6 +16,7 @@ from constrained import constrain, stack
 from oracle import SMALL, random_batch
 
 from frazil.boltz.features import restrained_features
+from frazil.boltz.potentials import SoftmaxMean, UnderflowingSoftmaxMean, installed_union
 from frazil.boltz.steering import SteeringArguments, reference_potentials
 from frazil.potentials import (
     Chirality,
@@ -26,6 +27,7 @@ from frazil.potentials import (
     Template,
     Weighted,
 )
+from frazil.potentials.segments import Segments
 
 ALL = {"fk_steering": True, "physical_guidance_update": True, "contact_guidance_update": True}
 NAMES = {
@@ -163,3 +165,16 @@ def test_without_terms_energies_are_zero() -> None:
         assert weighted.potential.num_terms == 0
         assert torch.equal(weighted.potential.energy(coords, 0.5), torch.zeros(1, 2))
         assert torch.equal(weighted.potential.gradient(coords, 0.5), torch.zeros_like(coords))
+
+
+def test_the_union_of_boltz_2_2_is_the_mended_one_but_for_far_pairs_and_the_slope_of_the_weights() -> None:
+    energies, groups, t = torch.tensor([[0.1], [0.4], [30.0], [31.0]]), Segments(torch.tensor([0, 0, 1, 1]), 2), 0.3
+    old, mended = UnderflowingSoftmaxMean(), SoftmaxMean()
+    near, far = old.energy(energies, groups, t)
+    assert near == pytest.approx(float(mended.energy(energies, groups, t)[0])) and far == 0
+    shares = old.shares(energies, groups, t)
+    assert shares[2:].tolist() == [[0.0], [0.0]]
+    # both lie around the softmax, whose values add up to 1
+    around = (shares + mended.shares(energies, groups, t))[:2] / 2
+    assert (around > 0).all() and around.sum() == pytest.approx(1)
+    assert type(installed_union()) is SoftmaxMean

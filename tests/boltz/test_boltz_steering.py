@@ -82,8 +82,8 @@ def deviation(batch: Batch, modules: tuple[nn.Module, nn.Module], **arguments: A
     ours = convert(*modules)
     given, _ = sample_with(*ours, batch, **arguments)
     assert expected.isfinite().all()
-    assert len(their_draws) == len(ours[0].last_draws)
-    for (weights, picked), draw in zip(their_draws, ours[0].last_draws, strict=True):
+    assert len(their_draws) == len(ours[0].last_sampling.draws)
+    for (weights, picked), draw in zip(their_draws, ours[0].last_sampling.draws, strict=True):
         near = torch.allclose(draw.weights.flatten(0, 1), weights, rtol=1e-3, atol=1e-3)
         if not near or not torch.equal(picked, draw.picked.flatten(0, 1)):
             print(f"theirs: weights {weights.tolist()}, drawn {picked.tolist()}; ours: {draw}")
@@ -144,13 +144,13 @@ def test_a_structure_without_constraints_runs_as_in_the_reference(name: str) -> 
 def test_the_last_call_is_on_record() -> None:
     batch, ours = restrained_batch(), convert(*reference_modules(SMALL))
     sample_with(*ours, batch, steering_args=RUNS["everything"], num_sampling_steps=7)
-    report, draws = ours[0].last_steering_report, ours[0].last_draws
+    report, draws = ours[0].last_sampling.steering, ours[0].last_sampling.draws
     assert [step for step, _ in report.effective_sizes] == [0, 3, 6]
     assert [tuple(draw.picked.shape) for draw in draws] == [(1, 2, 3), (1, 2, 3), (1, 2, 1)]
     assert report.guided_steps == 6
     sample_with(*ours, batch, num_sampling_steps=2)
-    assert ours[0].last_steering_report is None
-    assert ours[0].last_draws == ()
+    assert ours[0].last_sampling.steering is None
+    assert ours[0].last_sampling.draws == ()
 
 
 def contact_energy(batch: Batch, coords: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def test_without_parity_contacts_hold() -> None:
     steered, _ = sample_with(*ours, batch, samples=4, steering_args=CONTACTS | MOVES)
     assert contact_energy(batch, plain).min() > 1
     assert contact_energy(batch, steered).max() < 0.1
-    assert ours[0].last_steering_report.guided_steps == 20
+    assert ours[0].last_sampling.steering.guided_steps == 20
 
 
 @pytest.mark.parametrize("name", ["guidance", "particles", "everything"])

@@ -1,15 +1,17 @@
 """Boltz-2's diffusion module with Frazil inside: the same weights, call signatures and, with parity, results.
 
-The reference is the installed package `boltz` (boltz-community 2.12 or boltz 2.2.1); its instances are handed in, so it
-is not imported here.
+`accelerate` swaps the two modules of a loaded model; `convert` makes independent copies of them. The reference is the
+installed package `boltz` (boltz-community 2.12 or boltz 2.2.1); its instances are handed in, so it is not imported.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from frazil.boltz.drop_in import accelerate, restore
 from frazil.boltz.modules import BoltzDiffusionConditioning, BoltzStructureModule
 from frazil.boltz.names import CONDITIONING_NAMES, SCORE_NAMES, load_reference_weights, reference_name
+from frazil.boltz.sampling import SamplingRecord, SamplingSettings
 from frazil.boltz.settings import read_settings, read_sizes, score_model_of
 from frazil.nn.compute import Compute
 
@@ -18,9 +20,12 @@ __all__ = [
     "SCORE_NAMES",
     "BoltzDiffusionConditioning",
     "BoltzStructureModule",
+    "SamplingRecord",
+    "accelerate",
     "convert",
     "load_reference_weights",
     "reference_name",
+    "restore",
 ]
 
 
@@ -64,16 +69,15 @@ def convert(
     --------
     >>> from boltz.model.models.boltz2 import Boltz2                                         # doctest: +SKIP
     >>> model = Boltz2.load_from_checkpoint("boltz2_conf.ckpt")                              # doctest: +SKIP
-    >>> model.structure_module, model.diffusion_conditioning = convert(                      # doctest: +SKIP
-    ...     model.structure_module, model.diffusion_conditioning)
+    >>> module, conditioning = convert(model.structure_module, model.diffusion_conditioning)  # doctest: +SKIP
     """
-    compute = Compute(precision, compile)
+    sampling = SamplingSettings(parity, Compute(precision, compile))
     score = score_model_of(structure_module)
     sizes = read_sizes(score, diffusion_conditioning)
     device = next(score.parameters()).device
-    ours = BoltzStructureModule(sizes, read_settings(structure_module), parity=parity, compute=compute)
+    ours = BoltzStructureModule(sizes, read_settings(structure_module), sampling)
     load_reference_weights(ours.score_model, score.state_dict(), SCORE_NAMES)
-    conditioning = BoltzDiffusionConditioning(sizes)
+    conditioning = BoltzDiffusionConditioning(sizes, parity=parity)
     load_reference_weights(conditioning.network, diffusion_conditioning.state_dict(), CONDITIONING_NAMES)
     ours.to(device).train(structure_module.training)
     conditioning.to(device).train(diffusion_conditioning.training)

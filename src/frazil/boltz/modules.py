@@ -1,9 +1,9 @@
-"""The two modules that `convert` returns: ours inside, Boltz-2's call signatures outside."""
+"""The two modules that stand in for Boltz-2's: ours inside, its call signatures outside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -11,56 +11,61 @@ import torch
 from torch import Tensor, nn
 
 from frazil.boltz.features import WindowedKeys, to_features
+from frazil.boltz.sampling import SamplingRecord, SamplingSettings
 from frazil.boltz.settings import DiffusionSettings
-from frazil.boltz.steering import Draw, GlobalMultinomial, SteeringArguments, our_steering, reference_steering
+from frazil.boltz.steering import Draw, GlobalMultinomial
 from frazil.denoiser import BoundDenoiser, Denoiser, PlainDenoiser
 from frazil.geometry import RigidMotion, center, rotation_from_normal
 from frazil.loss import AtomWeights, SmoothLDDT, diffusion_loss, place_unresolved
 from frazil.nn.atoms import absent_key_bias
 from frazil.nn.attention import MASKED_LOGIT, AtomWindows
-from frazil.nn.compute import Compute
-from frazil.nn.conditioning import Conditioning, DiffusionConditioning, TrunkOutput
+from frazil.nn.conditioning import Conditioning, DiffusionConditioning
 from frazil.nn.config import NetworkConfig
 from frazil.nn.score import ScoreNetwork
 from frazil.noise import Preconditioning
-from frazil.sampler import (
-    CenterOnly,
-    PerSampleNoise,
-    RandomMotion,
-    ReferenceNoise,
-    Sampler,
-    Steering,
-    SteeringReport,
-)
+from frazil.sampler import CenterOnly, PerSampleNoise, RandomMotion, ReferenceNoise, Sampler, SampleResult
+from frazil.steering import Multinomial
 
 
 class BoltzDiffusionConditioning(nn.Module):
-    """Stands in for Boltz-2's `DiffusionConditioning`; made by `frazil.boltz.convert`."""
+    """Stands in for Boltz-2's `DiffusionConditioning`; made by `frazil.boltz.convert` or `accelerate`.
 
-    def __init__(self, config: NetworkConfig) -> None:
+    Parameters
+    ----------
+    config : NetworkConfig
+        Sizes.
+    parity : bool
+        Whether autocast around a call reaches the products of tokens, as it does in the reference; else all is float32.
+    """
+
+    def __init__(self, config: NetworkConfig, *, parity: bool) -> None:
         super().__init__()
+        self.parity = parity
         self.network = DiffusionConditioning(config)
 
     def forward(
         self, s_trunk: Tensor, z_trunk: Tensor, relative_position_encoding: Tensor, feats: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, WindowedKeys, Tensor, Tensor, Tensor]:
         """(q, c, to_keys, atom_enc_bias, atom_dec_bias, token_trans_bias) as the reference lays them out."""
-        with torch.autocast(s_trunk.device.type, enabled=False):
-            single, pair = s_trunk.float(), z_trunk.float()
-            trunk = TrunkOutput(single, single, pair, relative_position_encoding.float())
-            made = self.network(to_features(feats), trunk)
-        return (
-            made.atom_q,
-            made.atom_c,
-            WindowedKeys(self.network.windows),
-            _join(made.atom_encoder_bias),
-            _join(made.atom_decoder_bias),
-            _join(made.token_bias).squeeze(1),
-        )
+        kind = s_trunk.device.type
+        autocast = self.parity and torch.is_autocast_enabled(kind)
+        network, given = self.network, (z_trunk, relative_position_encoding)
+        with torch.autocast(kind, dtype=torch.get_autocast_dtype(kind), enabled=autocast):
+            z = network.pair(*given) if autocast else network.pair(*(x.float() for x in given))
+            with torch.autocast(kind, enabled=False):
+                atom_q, atom_c, pairs = network.embed_atoms(to_features(feats), s_trunk.float(), z.float())
+            return (
+                atom_q,
+                atom_c,
+                WindowedKeys(network.windows),
+                _join(tuple(layer(pairs) for layer in network.atom_encoder_bias)),
+                _join(tuple(layer(pairs) for layer in network.atom_decoder_bias)),
+                _join(tuple(layer(z).unsqueeze(1) for layer in network.token_bias)).squeeze(1),
+            )
 
 
 class BoltzStructureModule(nn.Module):
-    """Stands in for Boltz-2's `AtomDiffusion`; made by `frazil.boltz.convert`.
+    """Stands in for Boltz-2's `AtomDiffusion`; made by `frazil.boltz.convert` or `accelerate`.
 
     Parameters
     ----------
@@ -68,27 +73,27 @@ class BoltzStructureModule(nn.Module):
         Sizes.
     settings : DiffusionSettings
         The reference's own hyper-parameters.
-    parity : bool
-        Whether randomness comes from the global generator in the reference's order, with the reference's centring;
-        else one base seed is taken from it for each call, and every sample has its own generator.
-    compute : Compute
-        How `sample` computes the network.
+    sampling : SamplingSettings
+        How `sample` draws. Without parity one base seed is taken from the global generator for each call, and every
+        sample has its own generator.
     """
 
-    def __init__(self, network: NetworkConfig, settings: DiffusionSettings, *, parity: bool, compute: Compute) -> None:
+    def __init__(self, network: NetworkConfig, settings: DiffusionSettings, sampling: SamplingSettings) -> None:
         super().__init__()
-        self.compute = compute
         self.settings = settings
-        self.parity = parity
+        self.sampling = sampling
         self.windows = AtomWindows(network.atoms_per_window_queries, network.atoms_per_window_keys)
         self.heads = (network.atom_encoder_heads, network.token_transformer_heads, network.atom_decoder_heads)
         self.score_model = ScoreNetwork(network)
         self.denoiser = Denoiser(self.score_model, Preconditioning(settings.sigma_data))
         self.token_s = network.token_s
-        self.last_steering_report: SteeringReport | None = None
-        """What steering did in the last call of `sample`; None without any."""
-        self.last_draws: tuple[Draw, ...] = ()
-        """Weights and choices of each resampling in the last call of `sample` with parity."""
+        self.last_sampling: SamplingRecord | None = None
+        """What the last call of `sample` did; None before the first."""
+
+    @property
+    def parity(self) -> bool:
+        """Whether random numbers come from the global generator in the reference's order, and centring is as there."""
+        return self.sampling.parity
 
     @property
     def device(self) -> torch.device:
@@ -148,9 +153,8 @@ class BoltzStructureModule(nn.Module):
     ) -> dict[str, Tensor | None]:
         """Sample `multiplicity` structures an input; `max_parallel_samples` bounds inputs x samples in flight.
 
-        `steering_args` are the reference's; with parity they act as there, else as `our_steering` says. Afterwards
-        `last_steering_report` says what was done, and `last_draws` what was drawn among particles with parity: where
-        rounding flips a choice, the samples differ from the reference's from there on.
+        `steering_args` are the reference's, and act as `SamplingSettings.steering` says; autocast around the call
+        changes nothing. Afterwards `last_sampling` says what was done.
 
         Raises
         ------
@@ -159,26 +163,24 @@ class BoltzStructureModule(nn.Module):
         InputError
             If a number in `steering_args` is out of its range.
         """
-        settings, mask = self.settings, atom_mask.bool()
-        resampler = GlobalMultinomial()
-        steering = self._steering(SteeringArguments.read(steering_args), network_condition_kwargs["feats"], resampler)
-        sampler = Sampler(
-            schedule=settings.schedule,
-            stepper=replace(settings.stepper, step_scale=self._step_scale()),
-            augmentation=RandomMotion() if self.parity or settings.augment_sampling else CenterOnly(),
-            align=settings.align,
-            steering=steering,
-            max_parallel_samples=max_parallel_samples,
-        )
-        result = sampler.sample(
-            self._denoise(self._conditioning(network_condition_kwargs)),
-            mask,
-            multiplicity,
-            settings.num_sampling_steps if num_sampling_steps is None else num_sampling_steps,
-            ReferenceNoise() if self.parity else PerSampleNoise(_base_seed(), [str(b) for b in range(len(mask))]),
-            center_mask=torch.ones_like(mask) if self.parity else mask,
-        )
-        self.last_steering_report, self.last_draws = result.steering, tuple(resampler.draws)
+        started = perf_counter()
+        draws: list[Draw] = []
+        with torch.autocast(atom_mask.device.type, enabled=False):
+            stepping = self.sampling.stepping(self.settings, self._step_scale(), num_sampling_steps)
+            resampler = GlobalMultinomial(draws) if self.parity else Multinomial()
+            steering = self.sampling.steering_for(
+                steering_args, network_condition_kwargs["feats"], stepping.proposal_step_scale, resampler
+            )
+            sampler = Sampler(
+                schedule=stepping.schedule,
+                stepper=stepping.stepper,
+                augmentation=RandomMotion() if self.parity or self.settings.augment_sampling else CenterOnly(),
+                align=self.settings.align,
+                steering=steering,
+                max_parallel_samples=max_parallel_samples,
+            )
+            result = self._draw(sampler, atom_mask.bool(), multiplicity, stepping.steps, network_condition_kwargs)
+        self.last_sampling = _record(result, draws, started)
         return {"sample_atom_coords": result.coords.flatten(0, 1), "diff_token_repr": None}
 
     def forward(
@@ -204,7 +206,8 @@ class BoltzStructureModule(nn.Module):
             "multiplicity": multiplicity,
             "diffusion_conditioning": diffusion_conditioning,
         }
-        denoised = self.preconditioned_network_forward(noisy, sigmas, condition)
+        with torch.autocast(noisy.device.type, enabled=False):
+            denoised = self.preconditioned_network_forward(noisy, sigmas, condition)
         return {"denoised_atom_coords": denoised, "sigmas": sigmas, "aligned_true_atom_coords": target}
 
     def compute_loss(
@@ -256,16 +259,19 @@ class BoltzStructureModule(nn.Module):
         # where a window has no key at all, the reference's rounding decides, and only the plain path repeats it
         if self.parity and bool((conditioning.atom_key_bias < 0).all(dim=-1).any()):
             return self.denoiser.plain(conditioning)
-        return self.denoiser.bind(conditioning, self.compute)
+        return self.denoiser.bind(conditioning, self.sampling.compute)
 
-    def _steering(
-        self, arguments: SteeringArguments, feats: Mapping[str, Tensor], resampler: GlobalMultinomial
-    ) -> Steering[Any] | None:
-        if not arguments.sets:
-            return None
+    def _draw(
+        self, sampler: Sampler, mask: Tensor, num_samples: int, steps: int, condition: Mapping[str, Any]
+    ) -> SampleResult:
+        """One run of the sampler, with the random numbers and the centre that parity or its absence asks for."""
+        denoise = self._denoise(self._conditioning(condition))
         if self.parity:
-            return reference_steering(arguments, feats, self.settings.stepper.step_scale, resampler)
-        return our_steering(arguments, feats)
+            return sampler.sample(
+                denoise, mask, num_samples, steps, ReferenceNoise(), center_mask=torch.ones_like(mask)
+            )
+        noise = PerSampleNoise(_base_seed(), [str(b) for b in range(len(mask))])
+        return sampler.sample(denoise, mask, num_samples, steps, noise)
 
     def _step_scale(self) -> float:
         choices = self.settings.step_scale_random
@@ -291,6 +297,20 @@ class BoltzStructureModule(nn.Module):
             atom_token_index=feats["atom_to_token"].argmax(dim=-1),
             atom_mask=mask,
         )
+
+
+def _record(result: SampleResult, draws: list[Draw], started: float) -> SamplingRecord:
+    finite = result.finite.cpu()  # waits for the device: the clock is read after that
+    return SamplingRecord(
+        seconds=perf_counter() - started,
+        steps=result.steps,
+        evaluations=result.evaluations,
+        samples_at_once=result.samples_at_once,
+        halvings=result.halvings,
+        finite=finite,
+        steering=result.steering,
+        draws=tuple(draws),
+    )
 
 
 def _base_seed() -> int:

@@ -111,14 +111,32 @@ def load_reference_weights(
     InputError
         If a parameter is missing, left over or of another shape; names the first few.
     """
-    patterns = list(patterns)
+    wanted = matching_names(module, weights, patterns)
+    module.load_state_dict({ours: weights[theirs] for theirs, ours in wanted.items()})
+
+
+def matching_names(
+    module: nn.Module, weights: Mapping[str, Tensor], patterns: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """Boltz-2's name of each of our parameters -> ours, for all of `module`.
+
+    Parameters
+    ----------
+    module, weights, patterns
+        As for `load_reference_weights`.
+
+    Raises
+    ------
+    InputError
+        If a parameter is missing, left over or of another shape; names the first few.
+    """
+    patterns, ours = list(patterns), module.state_dict()
     given = {name: tensor for name, tensor in weights.items() if not _ALIAS.search(name)}
-    wanted = {reference_name(name, patterns): name for name in module.state_dict()}
+    wanted = {reference_name(name, patterns): name for name in ours}
     _refuse("lacks", sorted(wanted.keys() - given.keys()))
     _refuse("has unknown", sorted(given.keys() - wanted.keys()))
-    ours = module.state_dict()
     _refuse("has misshapen", [name for name, tensor in given.items() if tensor.shape != ours[wanted[name]].shape])
-    module.load_state_dict({wanted[name]: tensor for name, tensor in given.items()})
+    return wanted
 
 
 def _refuse(what: str, names: list[str]) -> None:

@@ -6,6 +6,7 @@ Unlike the reference, which reads the terms of batch element 0, each structure h
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import final
 
@@ -68,7 +69,6 @@ class AbsoluteArccosDihedral(ArccosDihedral):
         return value.abs(), torch.where(value < 0, -jacobian, jacobian)
 
 
-@final
 class SoftmaxMean(Reduction):
     """Mean energy of a group, weighted by softmax(-lambda E); pushes some violated terms outwards (rows 4c, 4b)."""
 
@@ -85,6 +85,33 @@ class SoftmaxMean(Reduction):
     def _weights(self, energies: Tensor, groups: Segments, t: float) -> Tensor:
         odds = torch.exp(-SOFTNESS.at(t) * (energies - groups.spread(groups.min(energies))))
         return odds / groups.spread(groups.sum(odds))
+
+
+@final
+class UnderflowingSoftmaxMean(SoftmaxMean):
+    """`SoftmaxMean` as boltz 2.2 has it: 0 where every exponential underflows, and the softmax's slope turned around.
+
+    >>> far = torch.tensor([[40.0], [42.0]])
+    >>> UnderflowingSoftmaxMean().energy(far, Segments(torch.tensor([0, 0]), 1), t=0.0)
+    tensor([[0.]])
+    """
+
+    def shares(self, energies: Tensor, groups: Segments, t: float) -> Tensor:
+        """See `Reduction.shares`."""
+        weights = self._weights(energies, groups, t)
+        mean = groups.spread(groups.sum(weights * energies))
+        return weights * (1 + SOFTNESS.at(t) * (energies - mean))
+
+    def _weights(self, energies: Tensor, groups: Segments, t: float) -> Tensor:
+        odds = torch.exp(-SOFTNESS.at(t) * energies)
+        return odds / or_one(groups.spread(groups.sum(odds)))
+
+
+def installed_union() -> SoftmaxMean:
+    """Of contacts, as the Boltz-2 of this process has it: boltz-community has mended it, boltz 2.2 has not."""
+    theirs = sys.modules.get("boltz.model.potentials.potentials")
+    mended = theirs is None or hasattr(theirs, "_stable_union_weights")
+    return SoftmaxMean() if mended else UnderflowingSoftmaxMean()
 
 
 @final
@@ -116,7 +143,7 @@ class ReferenceContacts(FlatBottomPotential):
     """The contacts in `features.restraints`, of which one in each group has to hold."""
 
     def __init__(self, features: Features) -> None:
-        super().__init__(features.restraints.contacts, Distance(), SoftmaxMean())
+        super().__init__(features.restraints.contacts, Distance(), installed_union())
 
 
 @final

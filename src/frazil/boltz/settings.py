@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import Parameter, signature
+from types import MappingProxyType
+from typing import Any, Final
 
 from torch import nn
 
@@ -13,6 +15,47 @@ from frazil.geometry import Align, rigid_align
 from frazil.nn.config import NetworkConfig
 from frazil.noise import KarrasSchedule, LogNormalSigma
 from frazil.sampler import StochasticEuler
+
+_SIZES: Final = """
+    token_s atom_s atoms_per_window_queries atoms_per_window_keys atom_encoder_depth atom_encoder_heads
+    token_transformer_depth token_transformer_heads atom_decoder_depth atom_decoder_heads conditioning_transition_layers
+"""
+_PROCESS: Final = """
+    score_model_args num_sampling_steps sigma_min sigma_max sigma_data rho P_mean P_std gamma_0 gamma_min noise_scale
+    step_scale step_scale_random coordinate_augmentation coordinate_augmentation_inference compile_score
+    alignment_reverse_diff synchronize_sigmas
+"""
+_SCORE: Final = f"{_SIZES} sigma_data dim_fourier activation_checkpointing transformer_post_ln"
+_CONDITIONING: Final = f"""
+    {_SIZES} token_z atom_z atom_feature_dim use_no_atom_char use_atom_backbone_feat use_residue_feats_atoms
+"""
+HYPER_PARAMETERS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "AtomDiffusion": frozenset(_PROCESS.split()),
+        "DiffusionModule": frozenset(_SCORE.split()),
+        "DiffusionConditioning": frozenset(_CONDITIONING.split()),
+    }
+)
+"""What the constructors of boltz 2.2.1 and boltz-community 2.12.0 take, by class; both take the same."""
+
+
+def check_hyper_parameters(module: nn.Module) -> None:
+    """Refuse a module of another version of Boltz-2, whose hyper-parameters may mean what nobody here knows.
+
+    Raises
+    ------
+    InputError
+        If the constructor of the module's class takes other names than `HYPER_PARAMETERS`; names them.
+    """
+    kind = type(module).__name__
+    taken = signature(type(module)).parameters.values()
+    names = {one.name for one in taken if one.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)}
+    for verb, strange in (("has", names - HYPER_PARAMETERS[kind]), ("lacks", HYPER_PARAMETERS[kind] - names)):
+        if strange:
+            raise InputError(
+                f"{kind} of this boltz {verb} hyper-parameters otherwise than known: {', '.join(sorted(strange))}; "
+                "use boltz-community 2.12 or boltz 2.2, or a newer frazil"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,15 +106,17 @@ def score_model_of(structure_module: nn.Module) -> Any:
     Raises
     ------
     InputError
-        If the module is not Boltz-2's `AtomDiffusion`; says what it is.
+        If the module is not Boltz-2's `AtomDiffusion` as known; says what it is.
     """
     score: Any = getattr(structure_module, "score_model", None)
     score = getattr(score, "_orig_mod", score)
     kind = type(structure_module).__name__
     if hasattr(score, "pairwise_conditioner"):
-        raise InputError(f"{kind} is the diffusion module of Boltz-1; convert takes that of Boltz-2")
+        raise InputError(f"{kind} is the diffusion module of Boltz-1; give a model of Boltz-2")
     if kind != "AtomDiffusion" or not hasattr(score, "atom_attention_encoder"):
-        raise InputError(f"{kind} is not Boltz-2's AtomDiffusion; hand over model.structure_module")
+        raise InputError(f"{kind} is not Boltz-2's AtomDiffusion; give the structure_module of a Boltz2")
+    check_hyper_parameters(structure_module)
+    check_hyper_parameters(score)
     return score
 
 
@@ -81,11 +126,12 @@ def read_sizes(score: Any, conditioning: Any) -> NetworkConfig:
     Raises
     ------
     InputError
-        If the second is not Boltz-2's `DiffusionConditioning`.
+        If the second is not Boltz-2's `DiffusionConditioning` as known; says what it is.
     """
     if type(conditioning).__name__ != "DiffusionConditioning" or not hasattr(conditioning, "token_trans_proj_z"):
         kind = type(conditioning).__name__
-        raise InputError(f"{kind} is not Boltz-2's DiffusionConditioning; hand over model.diffusion_conditioning")
+        raise InputError(f"{kind} is not Boltz-2's DiffusionConditioning; give the diffusion_conditioning of a Boltz2")
+    check_hyper_parameters(conditioning)
     encoder = score.atom_attention_encoder.atom_encoder.diffusion_transformer.layers
     decoder = score.atom_attention_decoder.atom_decoder.diffusion_transformer.layers
     token = score.token_transformer.layers

@@ -26,7 +26,7 @@ from frazil.potentials.overlap import VDWOverlap
 from frazil.potentials.schedules import Constant, Schedule, Steps
 from frazil.potentials.sets import default_potentials
 from frazil.sampler import NoiseStream, SteeringReport, StepRecord
-from frazil.steering import Guidance, ParticleFilter, ResamplingStepsOnly, Uniform
+from frazil.steering import Guidance, ParticleFilter, Resampler, ResamplingStepsOnly, Uniform
 
 
 @dataclass(frozen=True)
@@ -184,29 +184,27 @@ class WithPadding:
 
 
 def reference_steering(
-    arguments: SteeringArguments, feats: Mapping[str, Tensor], step_scale: float, resampler: GlobalMultinomial
-) -> WithPadding | None:
+    arguments: SteeringArguments, feats: Mapping[str, Tensor], step_scale: float | None, resampler: Resampler
+) -> Guidance | ParticleFilter | None:
     """What the reference does on these arguments; None if nothing is asked for.
 
-    There is no guidance at the last step, the proposal is that of `step_scale` whatever the step's own, and is
-    corrected for at steps that resample only. Padding moves along. Each structure has its own terms, though.
+    There is no guidance at the last step, the proposal is that of `step_scale` (None: the step's own) whatever the
+    step's own, and is corrected for at steps that resample only. Each structure has its own terms, though.
     """
     potentials = reference_potentials(feats, restrained_features(feats), arguments)
     guidance = None
     if arguments.guiding_sets:
         guidance = Guidance(potentials, arguments.num_gd_steps, last_step=False, proposal_step_scale=step_scale)
     if not arguments.fk_steering:
-        return None if guidance is None else WithPadding(guidance)
-    return WithPadding(
-        ParticleFilter(
-            potentials,
-            num_particles=arguments.num_particles,
-            strength=arguments.fk_lambda,
-            interval=arguments.fk_resampling_interval,
-            resampler=resampler,
-            guidance=guidance,
-            correction=ResamplingStepsOnly(),
-        )
+        return guidance
+    return ParticleFilter(
+        potentials,
+        num_particles=arguments.num_particles,
+        strength=arguments.fk_lambda,
+        interval=arguments.fk_resampling_interval,
+        resampler=resampler,
+        guidance=guidance,
+        correction=ResamplingStepsOnly(),
     )
 
 

@@ -156,10 +156,7 @@ class DiffusionConditioning(nn.Module):
     def forward(self, features: Features, trunk: TrunkOutput) -> Conditioning:
         """Condition on features whose atom axis is a multiple of the window."""
         z = self.pair(trunk.z, trunk.relative_positions)
-        atom_q = self.atom_features(features)
-        single = self.single_to_atom(self.single_norm(trunk.s))
-        atom_c = atom_q + gather_tokens(single, features.atom_token_index, features.atom_mask)
-        pairs = self.atom_pair(features, atom_c, z)
+        atom_q, atom_c, pairs = self.embed_atoms(features, trunk.s, z)
         return Conditioning(
             s_inputs=trunk.s_inputs,
             s_trunk=trunk.s,
@@ -173,6 +170,16 @@ class DiffusionConditioning(nn.Module):
             atom_token_index=features.atom_token_index,
             atom_mask=features.atom_mask,
         )
+
+    def embed_atoms(self, features: Features, s: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Atoms without and with their token's `s`, [B, A, atom_s], and pairs in windows [B, K, W, H, atom_z].
+
+        `s` [B, N, token_s] is the trunk's, `z` [B, N, N, token_z] that of `pair`.
+        """
+        atom_q = self.atom_features(features)
+        single = self.single_to_atom(self.single_norm(s))
+        atom_c = atom_q + gather_tokens(single, features.atom_token_index, features.atom_mask)
+        return atom_q, atom_c, self.atom_pair(features, atom_c, z)
 
 
 def _projections(depth: int, dim: int, heads: int) -> nn.ModuleList:
