@@ -3,7 +3,11 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_OPTIONS := --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt
+# Frazil beside the original Boltz-2, whose pins exclude boltz-community's: for the slow tests, and for benchmarks
+PEER := .venv-boltz-2.2.1
+PEER_PIP := $(PEER)/bin/python -m pip install $(PIP_OPTIONS)
 DEMO := demo
 ENSEMBLE := src/frazil/assets/1as5.cif.gz
 
@@ -22,8 +26,8 @@ demo: $(VENV)/.frazil
 test: lint
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/.frazil-dev
-	$(BIN)/python -m pytest -m slow --durations=10
+test-slow: $(VENV)/.frazil-dev $(PEER)/.frazil
+	FRAZIL_PEER_PYTHON="$(CURDIR)/$(PEER)/bin/python" $(BIN)/python -m pytest -m slow --durations=10
 
 lint: $(VENV)/.frazil-dev
 	$(BIN)/ruff check .
@@ -43,5 +47,13 @@ $(VENV)/.frazil-dev: $(VENV)/.frazil
 	$(PIP) -e '.[dev]'
 	touch $@
 
+$(PEER)/.frazil: pyproject.toml constraints.txt constraints-boltz-2.2.1.txt | $(VENV)/.frazil
+	test -x $(PEER)/bin/python || $(BIN)/python -m venv $(PEER)
+	@echo "installing into $(PEER) (some minutes the first time)"
+	$(PEER_PIP) -c constraints.txt torch
+	$(PEER_PIP) -c constraints-boltz-2.2.1.txt boltz==2.2.1 -e .
+	$(PEER)/bin/python -m pip check
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build
+	rm -rf $(VENV) $(PEER) $(DEMO) build

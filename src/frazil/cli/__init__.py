@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import functools
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from frazil._version import __version__
-from frazil.errors import FrazilError
+from frazil.cli.boltz import app as boltz_app
+from frazil.cli.shared import command_group, one_line_errors, wide_console
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# plain help is compact enough to fit a screen, boxes are not
-app = typer.Typer(
-    rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)  # fmt: skip
-
-BAD_INPUT = 2
-INTERRUPTED = 130
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENAMETOOLONG)
-WIDE = 200
-"""Columns of a table that goes into a file or a pipe."""
-
-
-def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with every foreseen error as one line on stderr, and an exit code that says which kind."""
-
-    @functools.wraps(command)
-    def guarded(**options: Any) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _warn
-                command(**options)
-        except FrazilError as error:
-            _fail(str(error), BAD_INPUT)
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            where = error.filename or "the output"
-            _fail(f"{where}: cannot be written ({error.strerror}); free some space or choose another place", BAD_INPUT)
-        except KeyboardInterrupt:
-            _fail("interrupted; finished files are whole", INTERRUPTED)
-
-    return guarded
-
-
-def _warn(message: Warning | str, *where: object, **more: object) -> None:
-    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
-
-
-def _fail(line: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(line.split())}", err=True)
-    raise typer.Exit(code)
-
-
-def _console(*, stderr: bool) -> Console:
-    """A console as wide as the terminal, or wide enough for a table in a file or a pipe."""
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDE)
+app = command_group()
+app.add_typer(boltz_app, name="boltz")
 
 
 def _version(asked: bool) -> None:
@@ -117,7 +63,7 @@ class _ManyPaths(TyperCommand):
 
 
 @app.command(cls=_ManyPaths, epilog="Example: frazil train --data structures/ --out run --max-minutes 60")
-@_one_line_errors
+@one_line_errors
 def train(
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="PATH...", help="Structure files and folders of them.")
@@ -166,7 +112,7 @@ def train(
 
 
 @app.command(epilog="Example: frazil sample x.yaml --checkpoint run --out y --sampler fast --contact A:3,B:21,8")
-@_one_line_errors
+@one_line_errors
 def sample(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", hidden=True)],
     checkpoint: Annotated[Path, typer.Option(metavar="RUN", help="Folder of `frazil train`, or weights.")],
@@ -216,12 +162,16 @@ def sample(
     requests = requests_from_flags(contact, min_distance, template)
     held_to = steering_flags(steering, particles, fix, potential, requests)
     predict(
-        inputs, checkpoint, out, predict_settings(load_config(config), flags, held_to), console=_console(stderr=True)
+        inputs,
+        checkpoint,
+        out,
+        predict_settings(load_config(config), flags, held_to),
+        console=wide_console(stderr=True),
     )
 
 
 @app.command(epilog="Example: frazil evaluate samples/1as5 --reference 1as5.cif.gz")
-@_one_line_errors
+@one_line_errors
 def evaluate(
     samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Folder of samples, or one structure file.")],
     reference: Annotated[Path, typer.Option(metavar="FILE", help="True structure; every model in it counts.")],
@@ -237,11 +187,11 @@ def evaluate(
     from frazil.evaluator import evaluate as run
 
     report = run(samples, reference, out, requests=requests_from_flags(contact, min_distance, template))
-    _console(stderr=False).print(report.table())
+    wide_console(stderr=False).print(report.table())
 
 
 @app.command(epilog="Example: frazil bench --checkpoint run --json speed.json")
-@_one_line_errors
+@one_line_errors
 def bench(
     checkpoint: Annotated[Path | None, typer.Option(metavar="RUN", help="Your own model, not mini and boltz2.")] = None,
     tokens: Annotated[list[int] | None, typer.Option(metavar="N", help="A size to measure (64, 256 and 512).")] = None,
@@ -258,8 +208,8 @@ def bench(
 
     sizes = tuple(tokens or BenchSettings.tokens)
     settings = BenchSettings(seconds, checkpoint, sizes, device=device, compile=compile_, out=json)
-    report = benchmark(settings, console=_console(stderr=True))
-    _console(stderr=False).print(report.table())
+    report = benchmark(settings, console=wide_console(stderr=True))
+    wide_console(stderr=False).print(report.table())
     for line in report.advice():
         typer.echo(line)
 
