@@ -142,7 +142,7 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in DIR.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Draw structures of each INPUT: a file, SMILES, CCD code, FASTA, YAML, or X_conditioning.safetensors."""
+    """Draw structures of INPUT: file, SMILES, CCD code, FASTA, YAML, conditioning."""
     from frazil.config import load_config, predict_settings, requests_from_flags, steering_flags
     from frazil.predictor import predict
 
