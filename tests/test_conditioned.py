@@ -356,6 +356,7 @@ def rewritten(path: Path, header: dict[str, Any] | None = None, **changes: Tenso
         ("s_inputs", lambda x: None),
         ("s_inputs", lambda x: x[:, :3]),
         ("s", lambda x: x[:-1]),
+        ("s", lambda x: x.sum()),
         ("z", lambda x: x * torch.inf),
         ("z", lambda x: x[..., None]),
     ],

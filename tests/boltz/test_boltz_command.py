@@ -250,6 +250,12 @@ def test_nothing_predicted_is_an_error_that_names_the_input(
     assert "protein.yaml" in fails("boltz", "predict", data, "--out_dir", tmp_path)
 
 
+def test_a_folder_without_inputs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boltz_main.predict, "callback", lambda **options: None)
+    (tmp_path / "in").mkdir()
+    assert "no input in this folder" in fails("boltz", "predict", tmp_path / "in", "--out_dir", tmp_path)
+
+
 def test_what_boltz_says_of_a_bad_input_comes_through_once(boltz_cache: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 1\nsequences:\n  - protien:\n      id: A\n      sequence: GAS\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,16 @@ def test_restraints_are_judged_by_the_distances_in_the_files(predicted: SimpleNa
             assert row["restraints_satisfied"] == sum(one["satisfied"] for one in row["restraints"])
 
 
+def test_a_constraint_that_names_no_atom_is_told(batch: dict[str, Any]) -> None:
+    [record] = batch["record"]
+    nowhere = ((0, 99), (1, 3), 6.0, True)
+    options = replace(record.inference_options, contact_constraints=[nowhere], pocket_constraints=[])
+    batch["record"] = [replace(record, inference_options=options)]
+    with pytest.warns(UserWarning, match=r"contact: contact A:100,B:4,6: names no atom"):
+        features = described(_made(batch, torch.zeros(1, 1, 3), None), 0)
+    assert not len(features.restraints.contacts)
+
+
 def test_a_line_a_table_and_warnings_are_told_of_each_input(predicted: SimpleNamespace) -> None:
     lines = predicted.result.stderr.splitlines()
     for name in ("contact", "pocket"):
@@ -104,10 +115,15 @@ def test_what_is_there_already_stays_and_what_is_made_anew_is_told_anew(
     folder = copied / "boltz_results_in" / "predictions" / "contact"
     ours = [folder / name for name in ("samples.json", "contact_conditioning.safetensors")]
     before = [path.read_bytes() for path in ours]
-    assert frazil(*predicted.words, "--out_dir", copied).exit_code == 0
+    again = frazil(*predicted.words, "--out_dir", copied, "--precision", "bf16")
+    assert again.exit_code == 0
+    assert "frazil: kept from an earlier run: contact, pocket; give --override" in again.stderr
     assert [path.read_bytes() for path in ours] == before
-    assert frazil(*predicted.words, "--out_dir", copied, "--override", "--no-report").exit_code == 0
+    anew = frazil(*predicted.words, "--out_dir", copied, "--override", "--no-report")
+    assert anew.exit_code == 0 and "kept from" not in anew.stderr
     assert not any(path.exists() for path in ours)
+    line = fails(*predicted.words, "--out_dir", copied, "--write-conditioning")
+    assert "contact, pocket" in line and "--override" in line
 
 
 def test_inputs_that_run_together_are_told_apart_and_one_that_fails_is_named(

@@ -68,7 +68,7 @@ def convert(
     Examples
     --------
     >>> from boltz.model.models.boltz2 import Boltz2                                         # doctest: +SKIP
-    >>> model = Boltz2.load_from_checkpoint("boltz2_conf.ckpt")                              # doctest: +SKIP
+    >>> model = Boltz2.load_from_checkpoint("boltz2_conf.ckpt", weights_only=False)          # doctest: +SKIP
     >>> module, conditioning = convert(model.structure_module, model.diffusion_conditioning)  # doctest: +SKIP
     """
     sampling = SamplingSettings(parity, Compute(precision, compile))

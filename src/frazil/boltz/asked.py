@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ def asked_contacts(record: Any, features: Features) -> Terms:
     """The contacts and pockets of an input, each contact of a pocket a restraint of its own.
 
     What Boltz-2 was not told to force it does not hold the samples to; it is here with weight 0, to be judged only.
+    What names no atom, as Boltz-2 lets pass, is left out with a warning.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ def asked_contacts(record: Any, features: Features) -> Terms:
     for first, second, most, force in (options and options.contact_constraints) or ():
         pairs = torch.cartesian_prod(place.atoms(first), place.atoms(second))
         groups.append((f"{place.text(first)},{place.text(second)},{most:g}", pairs.reshape(-1, 2), most, force))
+    for label in [label for label, pairs, _, _ in groups if not len(pairs)]:
+        warnings.warn(f"{record.id}: contact {label}: names no atom of the input, and is left out", stacklevel=2)
     groups = [one for one in groups if len(one[1])]
     if not groups:
         return Terms.none(2)

@@ -65,7 +65,7 @@ def accelerate(
     Examples
     --------
     >>> from boltz.model.models.boltz2 import Boltz2                  # doctest: +SKIP
-    >>> model = Boltz2.load_from_checkpoint("boltz2_conf.ckpt")       # doctest: +SKIP
+    >>> model = Boltz2.load_from_checkpoint("boltz2_conf.ckpt", weights_only=False)    # doctest: +SKIP
     >>> accelerate(model, precision="bf16", sampler="fast")           # doctest: +SKIP
     """
     settings = SamplingSettings(parity, Compute(precision), sampler, steps, steering)

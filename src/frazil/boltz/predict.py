@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -78,8 +78,8 @@ def predict(
     ------
     FrazilError
         If there is no boltz, or one that is too old; if Boltz refuses its arguments or an input, with its message; if
-        a checkpoint cannot be used; if nothing was predicted for an input (the others are then done). As `InputError`
-        where the user can mend it.
+        a checkpoint cannot be used; if nothing was predicted for an input (the others are then done), or Boltz kept an
+        earlier prediction that has no conditioning where that is wanted. As `InputError` where the user can mend it.
 
     Examples
     --------
@@ -103,6 +103,7 @@ def predict(
             if run.has_model and not isinstance(error, AssertionError):
                 raise
             raise InputError(f"boltz predict {call.data}: {brief(error)}") from error
+    run.tell_kept()
     run.refuse_nothing()
 
 
@@ -118,6 +119,7 @@ class _Run:
         self._say = teller(console)
         self._trunk: TrunkCapture | None = None
         self._skipped: list[str] = []
+        self._kept = set() if call["override"] else {name for name in call.inputs if self._has_models(name)}
 
     def loaded(self, model: nn.Module) -> None:
         """Put Frazil into the model; one for affinity keeps its values."""
@@ -141,6 +143,7 @@ class _Run:
 
     def predicted(self, made: Made) -> None:
         """What an earlier run told of files that are about to be replaced goes first."""
+        self._kept -= set(made.names)
         for name in made.names:
             for ours in (SAMPLES_JSON, _conditioning_name(name)):
                 (self._call.folder(name) / ours).unlink(missing_ok=True)
@@ -160,8 +163,13 @@ class _Run:
             if self._trunk is not None:
                 self._keep_conditioning(made, index, features, self._trunk)
 
+    def tell_kept(self) -> None:
+        """Say which inputs Boltz left as they were, so that no option of this run has reached them."""
+        if self._kept:
+            self._say(f"frazil: kept from an earlier run: {_some(self._kept)}; give --override to predict anew")
+
     def refuse_nothing(self) -> None:
-        """Say so where nothing was predicted for an input.
+        """Say so where nothing was predicted for an input, or its conditioning was wanted and is not there.
 
         Raises
         ------
@@ -169,6 +177,11 @@ class _Run:
             Naming the inputs.
         """
         inputs = self._call.inputs
+        if not inputs:
+            raise InputError(f"{self._call.data}: no input in this folder; put FASTA or YAML files there")
+        lacking = [name for name in self._kept if not (self._call.folder(name) / _conditioning_name(name)).exists()]
+        if self._asked.write_conditioning and lacking:
+            raise InputError(f"{_some(lacking)}: kept from an earlier run without conditioning; give --override")
         empty = [name for name in inputs if name in self._skipped or not self._has_models(name)]
         if not empty:
             return
@@ -214,6 +227,11 @@ class _Run:
             z=one.z,
             relative_positions=one.relative_positions,
         )
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(sorted(names)[:5])}{more}"
 
 
 def _conditioning_name(name: str) -> str:

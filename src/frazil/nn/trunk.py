@@ -163,7 +163,7 @@ class FileTrunk(nn.Module):
                 tensors = {name: file.get_tensor(name).float() for name in self.NAMES}
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: cannot be read as safetensors ({error})") from error
-        tokens = len(tensors["s"])
+        tokens = len(torch.atleast_1d(tensors["s"]))
         for name, tensor in tensors.items():
             expected = (tokens,) if name.startswith("s") else (tokens, tokens)
             if tensor.shape[:-1] != expected:
