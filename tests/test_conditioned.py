@@ -353,6 +353,8 @@ def rewritten(path: Path, header: dict[str, Any] | None = None, **changes: Tenso
         ("restraints.templates.places", lambda x: x[:1]),
         ("restraints.templates.aligned", lambda x: None),
         ("restraints.chirality.lower", lambda x: x * torch.nan),
+        ("restraints.bonds.weight", lambda x: x - 2),
+        ("restraints.bonds.weight", lambda x: x / 0),
         ("s_inputs", lambda x: None),
         ("s_inputs", lambda x: x[:, :3]),
         ("s", lambda x: x[:-1]),

@@ -284,6 +284,8 @@ def test_parameters_that_do_not_fit_are_named(save: Save, state: dict[str, Tenso
     less = {key: tensor for key, tensor in state.items() if key != name}
     refusal(save(state_dict=less), "lacks", "a_norm.weight", function=extracting)
     refusal(save(state_dict={**state, f"{name}s": torch.ones(2)}), "unknown", "a_norm.weights", function=extracting)
+    renamed = {**less, f"{name}s": torch.ones(2)}
+    refusal(save(state_dict=renamed), "lacks", "a_norm.weight", "unknown", "a_norm.weights", function=extracting)
     refusal(save(state_dict={**state, "structure_module.x": torch.ones(2)}), "structure_module.x", function=extracting)
     refusal(save(state_dict={**state, name: torch.ones(3)}), "misshapen", "a_norm.weight", function=extracting)
     broken = {**state, name: torch.full_like(state[name], torch.nan)}

@@ -133,13 +133,17 @@ def matching_names(
     patterns, ours = list(patterns), module.state_dict()
     given = {name: tensor for name, tensor in weights.items() if not _ALIAS.search(name)}
     wanted = {reference_name(name, patterns): name for name in ours}
-    _refuse("lacks", sorted(wanted.keys() - given.keys()))
-    _refuse("has unknown", sorted(given.keys() - wanted.keys()))
-    _refuse("has misshapen", [name for name, tensor in given.items() if tensor.shape != ours[wanted[name]].shape])
+    differences = {
+        "lacks": sorted(wanted.keys() - given.keys()),
+        "has unknown": sorted(given.keys() - wanted.keys()),
+        "has misshapen": [name for name in given if name in wanted and given[name].shape != ours[wanted[name]].shape],
+    }
+    told = [f"{what} parameters: {_few(names)}" for what, names in differences.items() if names]
+    if told:
+        raise InputError(f"the Boltz-2 checkpoint {'; '.join(told)}")
     return wanted
 
 
-def _refuse(what: str, names: list[str]) -> None:
-    if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise InputError(f"the Boltz-2 checkpoint {what} parameters: {', '.join(names[:5])}{more}")
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"

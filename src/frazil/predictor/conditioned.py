@@ -259,6 +259,8 @@ def _terms(tensors: Mapping[str, Tensor], where: str, empty: Terms, labels: tupl
     for name in ("lower", "upper", "weight"):
         if parts[name].isnan().any():
             raise _Contradiction(f"{where}.{name} holds NaN")
+    if not ((parts["weight"] >= 0) & parts["weight"].isfinite()).all():
+        raise _Contradiction(f"{where}.weight holds a number below 0, or infinity")
     return terms
 
 
