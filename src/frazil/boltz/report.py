@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,8 @@ from frazil.boltz.steering import SteeringArguments
 from frazil.chemistry import CONTACT_RADII
 from frazil.features import Features
 from frazil.metrics import count_clashes
-from frazil.predictor.report import MOST_ROWS, TERMS_AT_ONCE
-from frazil.steering.judge import GIVEN, Judgement, Verdict, judge, verdict
+from frazil.predictor.report import MOST_ROWS, verdicts
+from frazil.steering.judge import GIVEN, Judgement, Verdict
 
 SAMPLES_JSON: Final = "samples.json"
 
@@ -83,7 +84,8 @@ def reports(made: Made, index: int, features: Features, finite: Tensor) -> tuple
     names = atom_names(made.batch["record"][index], features)
     sets = SteeringArguments.read(made.model.steering_args).sets
     usable = torch.nonzero(finite).flatten().tolist()
-    kept = dict(zip(usable, _verdicts(features, coords[usable], names, sets), strict=True))
+    found = verdicts(features.restraints, coords[usable], names, partial(_as_steered, sets=sets))
+    kept = dict(zip(usable, found, strict=True))
     rows = [
         ModelReport(
             sample=sample,
@@ -157,17 +159,6 @@ def table(name: str, found: Sequence[ModelReport]) -> Table:
         counts = (met, str(one.verdict.stereo_violations), str(one.clashes)) if one.finite else ("not finite", "-", "-")
         made.add_row(str(one.model), str(one.sample), sure, *counts)
     return made
-
-
-def _verdicts(features: Features, coords: Tensor, names: Sequence[str], sets: Sequence[str]) -> list[Verdict]:
-    """What each sample of [S, A, 3] keeps, so many judged at once that their terms stay within a bound."""
-    found: list[Verdict] = []
-    if not len(coords):
-        return found
-    for part in coords.split(max(1, TERMS_AT_ONCE // max(1, len(features.restraints)))):
-        judged = [_as_steered(one, sets) for one in judge(features.restraints, part, names)]
-        found += [verdict(judged, row) for row in range(len(part))]
-    return found
 
 
 def _as_steered(judgement: Judgement, sets: Sequence[str]) -> Judgement:

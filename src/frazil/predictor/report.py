@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from frazil.data.topology import contact_radii, selections, stereocentres
 from frazil.metrics import agreement, chirality_errors, count_clashes, handedness
 from frazil.predictor.drawing import Drawn, Floats
 from frazil.predictor.requests import Request
+from frazil.restraints import Restraints
 from frazil.scores import ranking
 from frazil.steering.judge import GIVEN, Judgement, Outcome, Verdict, judge, verdict
 
@@ -96,7 +98,8 @@ def report(request: Request, drawn: Drawn) -> tuple[SampleReport, ...]:
     if not usable:
         return ()
     coords = drawn.coords[usable].astype(np.float64)
-    kept = _verdicts(request, drawn, torch.from_numpy(coords))
+    names = selections(request.structure)
+    kept = verdicts(request.restraints, torch.from_numpy(coords), names, partial(_as_steered, sets=drawn.sets))
     quality, alike = Quality.of(request.structure), agreement(coords, _residues(request.structure))
     reports = [
         SampleReport(
@@ -157,12 +160,16 @@ def unsatisfied(name: str, reports: Sequence[Judged]) -> list[str]:
     return lines
 
 
-def _verdicts(request: Request, drawn: Drawn, coords: Tensor) -> list[Verdict]:
-    """What each sample of [S, A, 3] keeps, so many judged at once that their terms stay within a bound."""
-    names = selections(request.structure)
-    found = []
-    for part in coords.split(max(1, TERMS_AT_ONCE // max(1, len(request.restraints)))):
-        judged = [_as_steered(one, drawn.sets) for one in judge(request.restraints, part, names)]
+def verdicts(
+    restraints: Restraints, coords: Tensor, names: Sequence[str], steered: Callable[[Judgement], Judgement]
+) -> list[Verdict]:
+    """What each sample of `coords` [S, A, 3] keeps; `steered` says what of a judgement was enforced.
+
+    So many samples are judged at once that their terms stay within a bound.
+    """
+    found: list[Verdict] = []
+    for part in coords.split(max(1, TERMS_AT_ONCE // max(1, len(restraints)))) if len(coords) else ():
+        judged = [steered(one) for one in judge(restraints, part, names)]
         found += [verdict(judged, row) for row in range(len(part))]
     return found
 
