@@ -59,6 +59,8 @@ CONTACT_RADII: Final = tuple(
 
 PROTEIN_BACKBONE: Final = ("N", "CA", "C", "O")
 NUCLEIC_BACKBONE: Final = ("P", "OP1", "OP2", "O5'", "C5'", "C4'", "O4'", "C3'", "O3'", "C2'", "O2'", "C1'")
+CHIRALITIES: Final = 3
+"""Values of `Features.ref_chirality`."""
 BACKBONE_CLASSES: Final = 1 + len(PROTEIN_BACKBONE) + len(NUCLEIC_BACKBONE)
 
 NUM_ELEMENTS: Final = 128

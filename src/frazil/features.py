@@ -80,6 +80,9 @@ class Features:
     """[B, A, 4] int64, `chemistry.encode_atom_name`."""
     ref_space_uid: Tensor
     """[B, A] int64, reference conformer (residue or ligand) that the atom belongs to, from 0."""
+    ref_chirality: Tensor
+    """[B, A] int64, handedness of a stereocentre whose neighbours are tokens of one atom: 1 if the first three of them,
+    in rising order, lie anticlockwise as seen from outside, 2 if clockwise; 0 for any other atom."""
     backbone_index: Tensor
     """[B, A] int64, `chemistry.backbone_class`."""
     plddt: Tensor

@@ -1,13 +1,16 @@
 """Tokens, bonds and atom features, against counts made another way and truths of the file."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from biotite.structure.io.pdbx import CIFFile, get_structure
 from pdb_text import ASSETS, FILES, peptide_lines, residue_lines, unzipped, write
+from rdkit import Chem
 
+from ccd_ligands import features_of, ligands, structure_of
 from frazil.chemistry import (
     AMINO_ACIDS,
     ATOMIC_NUMBER,
@@ -17,8 +20,9 @@ from frazil.chemistry import (
     RNA,
     encode_atom_name,
 )  # fmt: skip
-from frazil.data import featurize, read
-from frazil.features import Features
+from frazil.data import featurize, on_reference, read
+from frazil.data.ligands import ligand_of
+from frazil.features import Features, tensor_fields
 
 STANDARD = {*AMINO_ACIDS.values(), "A", "C", "G", "U", "DA", "DC", "DG", "DT"}
 
@@ -209,3 +213,62 @@ def test_modified_nucleotides_keep_their_polymer(tmp_path):
     assert (features.mol_type == RNA).all()
     assert features.res_type[0].unique().tolist() == sorted(RESIDUE_TYPE_INDEX[n] for n in ("A", "G", "N"))
     assert features.modified.sum() == 20
+
+
+def tagged(mol):
+    """Centre -> 1 or 2, as RDKit's tags tell it: they count the neighbours in the order of the bonds, we by index."""
+    turned = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: 1, Chem.ChiralType.CHI_TETRAHEDRAL_CW: 2}
+    found = {}
+    for atom in mol.GetAtoms():
+        if atom.GetChiralTag() in turned:
+            around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
+            swaps = sum(a > b for k, a in enumerate(around) for b in around[k + 1 :])
+            value = turned[atom.GetChiralTag()]
+            found[atom.GetIdx()] = value if swaps % 2 == 0 else 3 - value
+    return found
+
+
+def test_chirality_of_the_conformer_is_what_the_smiles_asks_for():
+    centres = known = 0
+    for name, mol in ligands().items():
+        found = featurize(structure_of(mol)).ref_chirality[0]
+        for atom, hand in tagged(mol).items():
+            assert int(found[atom]) in (0, hand), (name, atom)
+            centres += 1
+            known += int(found[atom]) == hand
+        assert set(found.nonzero()[:, 0].tolist()) <= set(tagged(mol)), name
+    # adamantane's differ only from each other
+    assert centres == 100 and known >= 96
+
+
+@pytest.mark.parametrize("name", ["QGO", "A1LZH", "A1BN4"])
+def test_chirality_follows_the_order_of_the_atoms_and_the_hand_of_the_conformer(name):
+    mol = ligands()[name]
+    conformer = structure_of(mol).ref_pos
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(mol.GetNumAtoms()).tolist()
+        found = features_of(mol, conformer, order).ref_chirality[0]
+        expected = tagged(Chem.RenumberAtoms(mol, order))
+        assert {atom: int(found[atom]) for atom in found.nonzero()[:, 0].tolist()} == expected
+        mirrored = features_of(mol, conformer * [-1, 1, 1], order).ref_chirality[0]
+        assert torch.equal(mirrored, torch.where(found > 0, 3 - found, 0))
+
+
+def test_no_chirality_without_a_hand_or_within_a_token(conotoxin):
+    features = conotoxin[1]
+    alone = torch.bincount(features.atom_token_index[0])[features.atom_token_index[0]] == 1
+    assert not features.ref_chirality[0, ~alone].any()
+    chiral = structure_of(ligands()["A1BN4"])
+    assert featurize(chiral).ref_chirality.any()
+    assert not featurize(replace(chiral, ref_pos=chiral.ref_pos * np.float32([1, 1, 0]))).ref_chirality.any()
+    assert not featurize(read("CC(F)(F)Cl")).ref_chirality.any()
+
+
+def test_features_on_another_reference_are_those_of_the_structure_with_it():
+    ligand = ligand_of("CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O")
+    structure = ligand.structure(name="ibuprofen", source="SMILES", seed=0)
+    other = replace(structure, ref_pos=ligand.conformer(3))
+    assert np.abs(other.ref_pos - structure.ref_pos).max() > 0.5
+    expected, found = featurize(other), on_reference(featurize(structure), other)
+    for name in tensor_fields():
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name

@@ -229,3 +229,9 @@ def test_atoms_under_other_names_are_recognised_by_their_graph():
     assert renamed_to_match(component, observed).atom_names == ("Q1", "Q2", "Q3", "Q4", "Q5", "Q6")
     observed.element = np.array(["C", "C", "N", "C", "S", "O"])
     assert renamed_to_match(component, observed) is None
+
+
+@pytest.mark.parametrize("smiles", ["CC\u041e", "N#C\u00e9", "CCO\u2026", "CCO\u00b7"])
+def test_a_letter_that_is_not_of_ascii_is_refused_and_not_cut_off(smiles):
+    with pytest.raises(InputError, match="not a SMILES that RDKit accepts"):
+        molecules.mol_from_smiles(smiles)

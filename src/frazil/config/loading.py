@@ -18,7 +18,7 @@ from frazil.trainer import TrainSettings
 
 # what the command line alone decides, and what has a section of its own
 _NOT_IN_FILE = {TrainSettings: {"model"}, PredictSettings: {"start", "start_sigma", "overwrite", "steering"}}
-_MODEL_OWN = {"preset": str, "sigma_data": float, "coordinate_augmentation": bool}
+_MODEL_OWN = {"preset": str, "sigma_data": float, "coordinate_augmentation": bool, "reference_frame": bool}
 _SECTIONS = ("model", "train", "sample", "steering")
 
 

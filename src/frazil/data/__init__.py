@@ -1,9 +1,9 @@
 """Files, SMILES, CCD codes and sequences -> `Structure` -> `Features`; the only room that knows biotite and RDKit."""
 
 from frazil.data.crop import contiguous_crop, spatial_crop
-from frazil.data.featurize import featurize
+from frazil.data.featurize import featurize, on_reference
 from frazil.data.reading import read, read_all
-from frazil.data.reference import randomize_reference
+from frazil.data.reference import randomize_reference, share_reference_frame, turn_torsions
 from frazil.data.restraints import (
     REQUEST_KINDS,
     Contact,
@@ -46,6 +46,7 @@ __all__ = [
     "contiguous_crop",
     "featurize",
     "held_atoms",
+    "on_reference",
     "parse_contact",
     "parse_min_distance",
     "parse_template",
@@ -55,6 +56,8 @@ __all__ = [
     "read_all",
     "request_from",
     "restraints_of",
+    "share_reference_frame",
     "spatial_crop",
+    "turn_torsions",
     "with_requests",
 ]

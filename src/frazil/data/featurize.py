@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from frazil.chemistry import (
     encode_atom_name,
 )  # fmt: skip
 from frazil.data.structure import Structure
+from frazil.data.topology import stereocentres
 from frazil.features import Features
 
 _NUCLEIC = frozenset(STANDARD_RESIDUES[DNA].values()) | frozenset(STANDARD_RESIDUES[RNA].values()) | {"N", "DN"}
@@ -38,6 +39,8 @@ _BOND_ORDERS = {
     BondType.AROMATIC_DOUBLE: 4, BondType.AROMATIC_TRIPLE: 4, BondType.AROMATIC: 4,
 }  # fmt: skip
 _OTHER_BOND = 5
+_FLAT = 0.2
+"""Cubic angstrom: three bonds of a tetrahedron span 2 to 3, those of a drawing in the plane none."""
 _BACKBONE_LINKS = (("C", "N"), ("O3'", "P"))
 
 
@@ -71,6 +74,24 @@ def featurize(structure: Structure) -> Features:
     fields = {**_token_fields(structure, tokens), **_bond_fields(structure, tokens), **_atom_fields(structure, tokens)}
     tensors: dict[str, Any] = {name: torch.from_numpy(np.array(value))[None] for name, value in fields.items()}
     return Features(**tensors)
+
+
+def on_reference(features: Features, structure: Structure) -> Features:
+    """What `featurize` gives of a structure, in less time, from that of one that differs in `ref_pos` alone.
+
+    Parameters
+    ----------
+    features : Features
+        Of the other structure, B = 1.
+    structure : Structure
+        With the reference conformer that is to be taken.
+    """
+    chirality = _chirality(structure, _tokenize(structure))
+    return replace(
+        features,
+        ref_pos=torch.from_numpy(structure.ref_pos.astype(np.float32))[None],
+        ref_chirality=torch.from_numpy(chirality)[None],
+    )
 
 
 def _tokenize(structure: Structure) -> _Tokens:
@@ -167,9 +188,30 @@ def _atom_fields(structure: Structure, tokens: _Tokens) -> dict[str, np.ndarray]
         "ref_charge": atoms.charge.astype(np.float32),
         "ref_atom_name_chars": np.array([encode_atom_name(name) for name in names], dtype=np.int64),
         "ref_space_uid": tokens.residue_of_atom.astype(np.int64),
+        "ref_chirality": _chirality(structure, tokens),
         "backbone_index": np.array(classes, dtype=np.int64),
         "plddt": structure.plddt.astype(np.float32),
         "coords": np.where(structure.resolved[..., None], structure.coords, 0).astype(np.float32),
         "resolved_mask": structure.resolved,
         "ensemble_size": np.array(len(structure.coords), dtype=np.int64),
     }
+
+
+def _chirality(structure: Structure, tokens: _Tokens) -> np.ndarray:
+    """[A] int64, `Features.ref_chirality`, read off the reference conformer."""
+    found = np.zeros(len(structure.atoms), dtype=np.int64)
+    alone = ~tokens.one_token[tokens.of_atom]
+    if not alone.any():
+        return found
+    neighbours = structure.atoms.bonds.get_all_bonds()[0]
+    centres = stereocentres(structure)[:, 0]
+    first = [np.sort(row[row >= 0])[:3] for row in neighbours[centres]]
+    quads = np.array([(centre, *row) for centre, row in zip(centres, first, strict=True)], dtype=np.int64).reshape(
+        -1, 4
+    )
+    residue = tokens.residue_of_atom[quads]
+    quads = quads[alone[quads].all(axis=1) & (residue == residue[:, :1]).all(axis=1)]
+    around = structure.ref_pos[quads[:, 1:]] - structure.ref_pos[quads[:, :1]]
+    volume = np.linalg.det(around.astype(np.float64))
+    found[quads[:, 0]] = np.where(np.abs(volume) < _FLAT, 0, np.where(volume > 0, 1, 2))
+    return found

@@ -14,7 +14,7 @@ from frazil.chemistry import NONPOLYMER
 from frazil.data import molecules
 from frazil.data.assembly import ChainPlan, assemble, finish, whole_residue
 from frazil.data.files import STRUCTURE_SUFFIXES, parsing, read_structure_file, safe_name, suffix_of, unique_names
-from frazil.data.residues import ccd_component
+from frazil.data.residues import Component, ccd_component
 from frazil.data.sdf import SDF_SUFFIXES, read_sdf, structure_from_mol
 from frazil.data.sequences import FASTA_SUFFIXES, YAML_SUFFIXES, read_fasta, read_yaml
 from frazil.data.structure import Structure
@@ -57,8 +57,7 @@ def read(source: str | Path, *, seed: int = 0) -> Structure:
     text = str(source).strip()
     if text and _is_folder(path):
         raise InputError(f"{path}: is a folder; name one file in it")
-    if isinstance(source, Path) or _looks_like_path(text):
-        raise InputError(f"{text[:200]}: no such file; check the path")
+    refuse_missing(source)
     return _read_text(text, seed)
 
 
@@ -103,7 +102,22 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _looks_like_path(text: str) -> bool:
+def refuse_missing(source: str | Path) -> None:
+    """Refuse what is meant to name a file and names none.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    path, text = Path(source), str(source).strip()
+    is_path = isinstance(source, Path) or looks_like_path(text)
+    if is_path and not _is_file(path) and not _is_folder(path):
+        raise InputError(f"{text[:200]}: no such file; check the path")
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a text that names no file is meant to name one."""
     return text.startswith(("./", "../", "~")) or (text != "" and suffix_of(Path(text)) in SUFFIXES)
 
 
@@ -124,10 +138,8 @@ def _read_file(path: Path, seed: int) -> list[Structure]:
 def _read_text(text: str, seed: int) -> Structure:
     if not text:
         raise InputError("'': an empty input; give a file, a CCD code or a SMILES")
-    is_code = len(text) <= MAX_CODE_LENGTH and text.isascii() and text.isalnum() and text == text.upper()
-    component = ccd_component(text) if is_code else None
+    component = component_of_code(text)
     if component is not None:
-        _warn_if_smiles(text)
         plan = ChainPlan("A", NONPOLYMER, (whole_residue(component),))
         return finish(assemble([plan], name=text), [plan], name=text, source=text)
     try:
@@ -135,11 +147,25 @@ def _read_text(text: str, seed: int) -> Structure:
     except InputError as error:
         if "not a SMILES" not in str(error):
             raise
-        raise InputError(
-            f"{text[:60]!r}: no such file, no code of the Chemical Component Dictionary and no SMILES that RDKit "
-            "accepts; check the spelling"
-        ) from None
-    return structure_from_mol(mol, name=_name_of_smiles(text), source=text, seed=seed)
+        raise InputError(why_unknown(text)) from None
+    return structure_from_mol(mol, name=name_of_smiles(text), source=text, seed=seed)
+
+
+def why_unknown(text: str) -> str:
+    """What to tell of a text that is nothing which can be read."""
+    return (
+        f"{text[:60]!r}: no such file, no code of the Chemical Component Dictionary and not a SMILES that RDKit "
+        "accepts; check the spelling, brackets, rings and valences"
+    )
+
+
+def component_of_code(text: str) -> Component | None:
+    """The component that a text names by its CCD code, with a warning where the text is a SMILES, too; or None."""
+    is_code = len(text) <= MAX_CODE_LENGTH and text.isascii() and text.isalnum() and text == text.upper()
+    component = ccd_component(text) if is_code else None
+    if component is not None:
+        _warn_if_smiles(text)
+    return component
 
 
 def _warn_if_smiles(code: str) -> None:
@@ -154,8 +180,11 @@ def _warn_if_smiles(code: str) -> None:
     )
 
 
-def _name_of_smiles(text: str) -> str:
-    """Readable where short; the digest keeps names of unlike SMILES apart once odd letters are gone."""
+def name_of_smiles(text: str) -> str:
+    """A name for a SMILES, safe as a file name.
+
+    Readable where short; the digest keeps names of unlike SMILES apart once odd letters are gone.
+    """
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     plain = safe_name(text)
     return plain if plain == text and len(text) <= MAX_NAME_LENGTH else f"{plain[:MAX_NAME_LENGTH]}_{digest}"

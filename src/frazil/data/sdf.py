@@ -88,6 +88,8 @@ def _records(path: Path) -> list[Chem.Mol]:
         supplier.SetData(text, sanitize=True, removeHs=True, strictParsing=False)
         mols = list(supplier)
     kept = []
+    for number, record in enumerate(text.split("$$$$"), start=1):
+        molecules.refuse_several(record, f"{path}: record {number}")
     for number, mol in enumerate(mols, start=1):
         if mol is None:
             raise InputError(f"{path}: record {number} is not a molecule that RDKit accepts; remove or repair it")

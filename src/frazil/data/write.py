@@ -17,6 +17,7 @@ from rdkit import Chem, rdBase
 
 from frazil.atomic import write_text
 from frazil.chemistry import NONPOLYMER
+from frazil.data.conformers import with_stereo
 from frazil.data.modelcif import (
     Instance,
     category,
@@ -143,13 +144,7 @@ def to_rdkit(structure: Structure, chain_index: int, coords: NDArray[np.floating
     if coords is None:
         coords = structure.coords[0] if structure.resolved[0, atoms].all() else structure.ref_pos
     mol = mol_from_graph(part.element.tolist(), part.charge.tolist(), part.bonds.as_array().astype(np.int64))
-    conformer = Chem.Conformer(len(atoms))
-    conformer.SetPositions(np.ascontiguousarray(coords[atoms], dtype=np.float64))
-    conformer.Set3D(True)
-    mol.AddConformer(conformer)
-    with rdBase.BlockLogs():
-        Chem.AssignStereochemistryFrom3D(mol)
-    return mol
+    return with_stereo(mol, coords[atoms])
 
 
 def _checked(path: Path, structure: Structure, coords: ArrayLike) -> NDArray[np.float32]:

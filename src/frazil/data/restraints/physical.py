@@ -9,12 +9,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 from biotite.structure import BondType
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
+from frazil.data.conformers import with_stereo
 from frazil.data.featurize import ONE_TOKEN_RESIDUES
 from frazil.data.molecules import MAX_MATCHES, mol_from_graph
 from frazil.data.residues import Component, ccd_component
-from frazil.data.restraints.geometry import Floats, Geometry, Windows, geometry
+from frazil.data.restraints.geometry import Geometry, Windows, geometry
 from frazil.data.restraints.requests import CovalentBond
 from frazil.data.restraints.selection import Selector
 from frazil.data.structure import Structure
@@ -114,11 +115,11 @@ def _part(structure: Structure, atoms: Ints, rows: Ints) -> _Part:
     mol = mol_from_graph(part.element.tolist(), part.charge.tolist(), rows)
     if label is not None:
         drawn, found = _of_label(label)
-        order = _laid(drawn, found, _with_stereo(mol, structure.ref_pos[atoms]))
+        order = _laid(drawn, found, with_stereo(mol, structure.ref_pos[atoms]))
         if order is not None:
             return found, atoms[order]
     if structure.resolved[0, atoms].all():
-        mol = _with_stereo(mol, structure.coords[0, atoms])
+        mol = with_stereo(mol, structure.coords[0, atoms])
     return geometry(mol), atoms
 
 
@@ -129,7 +130,7 @@ def _of_component(name: str) -> Geometry:
     assert component is not None
     mol = mol_from_graph(component.elements, component.charges.tolist(), component.bonds)
     coords = component.ref_pos.astype(np.float64)
-    return geometry(_with_stereo(mol, coords)).including(coords)
+    return geometry(with_stereo(mol, coords)).including(coords)
 
 
 @lru_cache(maxsize=256)
@@ -179,18 +180,6 @@ def _match(component: Component, names: list[str], elements: list[str], rows: In
     match = np.full(len(component), -1, dtype=np.int64)
     match[place[place >= 0]] = np.flatnonzero(place >= 0)
     return match
-
-
-def _with_stereo(mol: Chem.Mol, coords: Floats) -> Chem.Mol:
-    """A copy with these coordinates and the stereo that they show."""
-    mol = Chem.Mol(mol)
-    conformer = Chem.Conformer(mol.GetNumAtoms())
-    conformer.SetPositions(np.ascontiguousarray(coords, dtype=np.float64))
-    conformer.Set3D(True)
-    mol.AddConformer(conformer)
-    with rdBase.BlockLogs():
-        Chem.AssignStereochemistryFrom3D(mol)
-    return mol
 
 
 def _placed(windows: Windows, atoms: Ints) -> Windows:

@@ -1,0 +1,36 @@
+"""Processes are as many as there are cores for us, on every system."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from frazil.ligands.command import MANY, SampleChoices
+from frazil.predictor.engine import LocalEngine
+from frazil.preparer.settings import PrepareSettings
+from frazil.processors import usable_cores
+
+
+def test_affinity_limits_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert usable_cores() == 3
+
+
+@pytest.mark.parametrize(("counted", "cores"), [(6, 6), (None, 1)])
+def test_systems_without_affinity_have_all_their_cores(
+    monkeypatch: pytest.MonkeyPatch, counted: int | None, cores: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: counted)
+    assert usable_cores() == cores
+    assert PrepareSettings().num_workers == cores
+    assert SampleChoices().engine_for(MANY) == LocalEngine(cores)
+
+
+def test_a_number_that_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert PrepareSettings(workers=5).num_workers == 5
+    assert SampleChoices(processes=5).engine_for(MANY) == LocalEngine(5)
+    assert SampleChoices().engine_for(MANY - 1) == LocalEngine(1)
