@@ -43,6 +43,7 @@ def random_features(num_tokens: int = 9, *, seed: int = 0, models: int = 2, chai
         ref_charge=integers(3, atoms).float() - 1,
         ref_atom_name_chars=integers(chemistry.NUM_NAME_CHARACTERS, atoms, 4),
         ref_space_uid=token_of_atom[None],
+        ref_chirality=integers(chemistry.CHIRALITIES, atoms),
         backbone_index=integers(chemistry.BACKBONE_CLASSES, atoms),
         plddt=torch.full((1, atoms), 100.0),
         coords=coords,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, final
 
 from torch import Tensor, nn
 
 from frazil.errors import InputError
 from frazil.features import Features
+from frazil.geometry import center
 from frazil.nn.compute import Compute
 from frazil.nn.conditioning import Conditioning, DiffusionConditioning
 from frazil.nn.config import NetworkConfig, TrunkConfig, require_divisor
@@ -138,15 +139,21 @@ class ModelConfig:
     coordinate_augmentation: bool = True
     """Train on randomly turned and shifted copies, align in loss and sampling; False learns the data's own frame."""
 
+    reference_frame: bool = False
+    """Learn each structure as it lies best on its reference conformer, in that one's frame: for ligands, whose only
+    conformer then tells the network where to begin. Goes with `coordinate_augmentation = false`."""
+
     def __post_init__(self) -> None:
         if self.trunk is not None:
             require_divisor(self.trunk.heads, self.network.token_s, "trunk heads", "token_s")
+        if self.reference_frame and self.coordinate_augmentation:
+            raise InputError("reference_frame goes with coordinate_augmentation = false; set both")
         if not 0 < self.sigma_data < float("inf"):
             raise InputError(f"sigma_data = {self.sigma_data} is out of range: give a number above 0")
 
     @classmethod
     def preset(cls, name: str) -> ModelConfig:
-        """`mini` (about 2 M parameters, trains on two cores) or `boltz2` (the full sizes).
+        """`mini` (about 2 M parameters, trains on two cores), `ligand` (6 M, small molecules) or `boltz2` (full sizes).
 
         Raises
         ------
@@ -187,6 +194,17 @@ PRESETS = {
         trunk=TrunkConfig(depth=2, heads=4, atom_s=64),
         sigma_data=16.0,
     ),
+    "ligand": ModelConfig(
+        network=NetworkConfig(
+            token_s=96, token_z=48, atom_s=64, atom_z=16, atoms_per_window_queries=16, atoms_per_window_keys=48,
+            dim_fourier=96, token_transformer_depth=7, token_transformer_heads=6, atom_encoder_depth=1,
+            atom_decoder_depth=1, conditioning_transition_layers=1, use_no_atom_char=True,
+        ),
+        trunk=TrunkConfig(depth=2, heads=4, atom_s=64, molecule_graph=True),
+        sigma_data=3.0,
+        coordinate_augmentation=False,
+        reference_frame=True,
+    ),
     "boltz2": ModelConfig(),
 }  # fmt: skip
 
@@ -211,11 +229,35 @@ class StructureModel(nn.Module):
         self.conditioner = DiffusionConditioning(config.network)
         self.denoiser = Denoiser(ScoreNetwork(config.network), Preconditioning(config.sigma_data))
 
+    def forward(self, features: Features, coords: Tensor, sigma: Tensor) -> Tensor:
+        """Everything in one call, differentiable: what training takes, sharded over processes or not.
+
+        Parameters
+        ----------
+        features : Features
+            One batch, from `prepare`.
+        coords : Tensor
+            [B, S, A, 3] float32, noisy, angstrom.
+        sigma : Tensor
+            [B, S] float32, angstrom, or [B, 1] where the samples share it.
+
+        Returns
+        -------
+        Tensor
+            [B, S, A, 3] float32, denoised, angstrom.
+        """
+        denoised: Tensor = self.denoiser(coords, sigma, self.condition(features))
+        return denoised
+
     def prepare(self, features: Features) -> Features:
         """The features padded as `condition` needs them: atoms to whole windows, tokens to at least 16.
 
-        Coordinates that go through the denoiser have the atom axis of these.
+        Coordinates that go through the denoiser have the atom axis of these. A model in the reference frame gets the
+        reference positions of each structure centred, as its coordinates are.
         """
+        if self.config.reference_frame:
+            centred = center(features.ref_pos, features.atom_mask) * features.atom_mask[..., None]
+            features = replace(features, ref_pos=centred)
         padded = features.pad(num_tokens=max(features.num_tokens, MIN_TOKENS))
         return padded.pad_to_multiple(self.config.network.atoms_per_window_queries)
 

@@ -20,9 +20,11 @@ from frazil.nn.engine.attention import (
     Attend,
     attend_fused,
     attend_in_parts,
+    attend_in_products,
     attend_whole,
     windows_at_once,
     windows_by_sample,
+    windows_in_cache,
 )
 from frazil.nn.engine.compiled import CompiledForward, Forward
 from frazil.nn.engine.products import PackedProduct, PlainProduct, Product
@@ -255,7 +257,7 @@ def test_the_engine_gives_no_gradients_and_the_plain_path_does() -> None:
     assert not update.requires_grad
 
 
-@pytest.mark.parametrize("attend", [windows_by_sample, windows_at_once])
+@pytest.mark.parametrize("attend", [windows_by_sample, windows_in_cache, windows_at_once])
 def test_windowed_attention_is_attention_under_a_mask_of_windows(attend: Attend) -> None:
     g = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 2, 3, 24, 2, 5, generator=g)
@@ -271,11 +273,12 @@ def test_windowed_attention_is_attention_under_a_mask_of_windows(attend: Attend)
 
 
 @pytest.mark.parametrize("length", [1, 50, 400])
-def test_attention_in_parts_is_attention(length: int) -> None:
+@pytest.mark.parametrize("attend", [attend_in_parts, attend_in_products])
+def test_attention_in_parts_is_attention(length: int, attend: Attend) -> None:
     g = torch.Generator().manual_seed(length)
     q, k, v = torch.randn(3, 2, 2, length, 8, 4, generator=g)
     bias = torch.randn(2, 1, 8, length, length, generator=g)
-    torch.testing.assert_close(attend_in_parts(q, k, v, bias), attend_fused(q, k, v, bias), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attend(q, k, v, bias), attend_fused(q, k, v, bias), rtol=1e-4, atol=1e-5)
 
 
 def test_bf16_of_a_long_input_deviates_by_its_rounding_alone() -> None:

@@ -62,6 +62,8 @@ class TrunkConfig:
     atom_s: int = 128
     max_residue_offset: int = 32
     max_chain_offset: int = 2
+    molecule_graph: bool = False
+    """Tell the atoms of a ligand by their graph and reference conformer instead of their names and order."""
 
     def __post_init__(self) -> None:
         require_positive(self)

@@ -17,6 +17,7 @@ from frazil.nn.atoms import AtomFeatureEmbedding, mean_over_atoms
 from frazil.nn.attention import MASKED_LOGIT, PairBiasAttention, WholeSequence
 from frazil.nn.conditioning import BiasProjection, TrunkOutput
 from frazil.nn.config import NetworkConfig, TrunkConfig
+from frazil.nn.graph import MoleculeGraphEmbedding
 from frazil.nn.linear import Linear
 from frazil.nn.primitives import Transition, residual_linear
 
@@ -34,10 +35,22 @@ class RelativePositionEncoding(nn.Module):
     """Clipped offsets between residues, tokens and chains (AlphaFold 3, Algorithm 3), looked up by index.
 
     Residue offsets of a cyclic polymer are taken the short way round the ring.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the pair representation.
+    max_residue_offset, max_chain_offset : int
+        Larger offsets are clipped.
+    token_offsets : bool
+        Whether the order of tokens within a residue, that is of a ligand's atoms in their file, is told.
     """
 
-    def __init__(self, dim: int, max_residue_offset: int = 32, max_chain_offset: int = 2) -> None:
+    def __init__(
+        self, dim: int, max_residue_offset: int = 32, max_chain_offset: int = 2, *, token_offsets: bool = True
+    ) -> None:
         super().__init__()
+        self.token_offsets = token_offsets
         self.max_residue_offset = max_residue_offset
         self.max_chain_offset = max_chain_offset
         self.residue = nn.Embedding(2 * max_residue_offset + 2, dim)
@@ -53,7 +66,7 @@ class RelativePositionEncoding(nn.Module):
         same_residue = same_chain & _pairwise_equal(features.residue_index)
         same_entity = _pairwise_equal(features.entity_id)
         residue = _wrap(_pairwise_difference(features.residue_index), features.cyclic_period)
-        token = _pairwise_difference(features.token_index)
+        token = _pairwise_difference(features.token_index * self.token_offsets)
         copy = _pairwise_difference(features.sym_id)
         return (
             self.residue(_clip(residue, self.max_residue_offset, same_chain))
@@ -102,13 +115,18 @@ class SmallTrunk(nn.Module):
     def __init__(self, network: NetworkConfig, config: TrunkConfig) -> None:
         super().__init__()
         token_s, token_z = network.token_s, network.token_z
-        self.atom_features = AtomFeatureEmbedding(config.atom_s, backbone=True)
+        self.atom_features = AtomFeatureEmbedding(
+            config.atom_s, name_characters=not config.molecule_graph, backbone=True
+        )
         self.atom_to_token = Linear(config.atom_s, token_s, bias=False)
         self.residue_type = nn.Embedding(len(chemistry.RESIDUE_TYPES), token_s)
         self.molecule_type = nn.Embedding(len(chemistry.MOLECULE_TYPES), token_s)
         self.modified = nn.Embedding(2, token_s)
-        self.relative_positions = RelativePositionEncoding(token_z, config.max_residue_offset, config.max_chain_offset)
+        self.relative_positions = RelativePositionEncoding(
+            token_z, config.max_residue_offset, config.max_chain_offset, token_offsets=not config.molecule_graph
+        )
         self.bond_type = nn.Embedding(BOND_TYPES, token_z)
+        self.graph = MoleculeGraphEmbedding(token_z) if config.molecule_graph else None
         self.pair_from_single = Linear(token_s, 2 * token_z, bias=False)
         self.blocks = nn.ModuleList(TrunkBlock(token_s, token_z, config.heads) for _ in range(config.depth))
         self.single_norm = nn.LayerNorm(token_s)
@@ -126,6 +144,8 @@ class SmallTrunk(nn.Module):
         relative = self.relative_positions(features)
         left, right = self.pair_from_single(self.single_norm(s_inputs)).chunk(2, dim=-1)
         z = left[:, :, None] + right[:, None] + relative + self.bond_type(_bond_types(features))
+        if self.graph is not None:
+            z = z + self.graph(features)
         key_bias = torch.where(features.token_mask, 0.0, MASKED_LOGIT)[:, None, None, None, :]
         s = s_inputs
         for block in self.blocks:

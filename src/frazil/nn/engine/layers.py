@@ -16,6 +16,8 @@ from frazil.nn.engine.attention import Attend
 from frazil.nn.engine.products import after_scale, product, side_by_side
 from frazil.nn.primitives import Transition
 
+FEWEST_ROWS = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Modulation:
@@ -111,11 +113,17 @@ class EngineSingle:
 
     def __call__(self, c_noise: Tensor, embedded: Tensor) -> Tensor:
         """`c_noise` [B, S], `embedded` [B, N, 2 token_s] -> [B, S, N, 2 token_s], float32."""
-        level = self._single.fourier_embed(self._single.fourier_norm(self._single.fourier(c_noise)))
-        s = level[:, :, None] + embedded[:, None]
+        s = self._level(c_noise)[:, :, None] + embedded[:, None]
         for transition in self._transitions:
             s += transition(s)
         return s
+
+    def _level(self, c_noise: Tensor) -> Tensor:
+        """[B, S] -> [B, S, 2 token_s]; the bits of a product with few rows change with their number."""
+        rows = c_noise.numel()
+        padded = F.pad(c_noise.flatten(), (0, max(0, FEWEST_ROWS - rows)))
+        level = self._single.fourier_embed(self._single.fourier_norm(self._single.fourier(padded)))
+        return level[:rows].unflatten(0, c_noise.shape)
 
 
 @final

@@ -182,10 +182,12 @@ class BoundEngine:
         given, to_token, dtype = self._input, self._engine.to_token, self._engine.dtype
         token = given.conditioning.atom_token_index
         pooled = given.share.new_zeros(*q.shape[:2], given.share.shape[1], self._engine.dim_token)
-        for b, s, start in product(range(len(q)), range(q.shape[1]), range(0, q.shape[2], ATOMS_AT_ONCE)):
-            atoms = slice(start, start + ATOMS_AT_ONCE)
-            sent = to_token.relu(q[b, s, atoms].to(dtype)).mul_(given.present[b, atoms, None])
-            pooled[b, s].index_add_(0, token[b, atoms], sent.to(pooled.dtype))
+        together = max(1, ATOMS_AT_ONCE // q.shape[2])
+        samples, atoms = range(0, q.shape[1], together), range(0, q.shape[2], ATOMS_AT_ONCE)
+        for b, s, a in product(range(len(q)), samples, atoms):
+            rows, part = slice(s, s + together), slice(a, a + ATOMS_AT_ONCE)
+            sent = to_token.relu(q[b, rows, part].to(dtype)).mul_(given.present[b, part, None])
+            pooled[b, rows].index_add_(1, token[b, part], sent.to(pooled.dtype))
         return pooled.mul_(given.share[:, None, :, None])
 
     def _spread(self, q: Tensor, tokens: Tensor) -> Tensor:
