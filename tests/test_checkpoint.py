@@ -19,10 +19,13 @@ from torch import nn
 from frazil.checkpoint import (
     EMA,
     RunRecord,
+    builtin_model,
+    compact_model,
     entities_of,
     entity_name,
     load_model,
     load_tensors,
+    read_record,
     save_model,
     save_tensors,
 )
@@ -67,6 +70,108 @@ def test_loading_leaves_the_global_generator_alone(run: Path) -> None:
     torch.manual_seed(1)
     load_model(run)
     assert torch.equal(torch.rand(3), expected)
+
+
+# The record alone
+
+
+def test_the_record_is_read_without_the_weights(
+    run: Path, tmp_path: Path, model: StructureModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_record(run) == read_record(run / "model.safetensors") == RECORD
+    name, weight = next(iter(model.named_parameters()))
+    save_model(tmp_path / "model.safetensors", model, RECORD, {name: torch.full_like(weight, float("nan"))})
+    monkeypatch.setattr("frazil.checkpoint.StructureModel", None)
+    assert read_record(run) == RECORD
+
+
+def test_a_record_that_cannot_be_read_is_the_line_that_the_whole_model_gives(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    whole = (run / "model.safetensors").read_bytes()
+    for length in (0, 4, 2000, len(whole) - 1):
+        (tmp_path / f"cut{length}").write_bytes(whole[:length])
+    save_file({"w": torch.zeros(2)}, tmp_path / "foreign")
+    for name, header in {
+        "state": {"resume": {}},
+        "new": {**asdict(RECORD), "format_version": 99},
+        "key": {**asdict(RECORD), "colour": "blue"},
+        "size": {**asdict(RECORD), "config": {"network": {"token_s": "wide"}}},
+    }.items():
+        save_tensors(tmp_path / name, {"w": torch.zeros(2)}, header)
+    for path in (tmp_path / "nothing", *tmp_path.iterdir()):
+        if path.name == "model.safetensors":
+            continue
+        with pytest.raises(InputError) as expected:
+            load_model(path)
+        with pytest.raises(InputError) as caught:
+            read_record(path)
+        assert str(caught.value) == str(expected.value)
+        assert "\n" not in str(caught.value)
+
+
+# Compact files
+
+
+def stored(path: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(path)[0]
+
+
+def test_a_compact_file_holds_trained_matrices_in_half_the_bytes_and_all_else_as_it_is(
+    run: Path, tmp_path: Path, model: StructureModel
+) -> None:
+    small = stored(compact_model(run, tmp_path / "small.safetensors"))
+    matrices = {name for name, weight in model.named_parameters() if weight.requires_grad and weight.dim() > 1}
+    whole = model.state_dict()
+    assert set(small) == set(whole)
+    assert {name for name, tensor in small.items() if tensor.dtype == torch.bfloat16} == matrices
+    assert all(torch.equal(small[name], whole[name]) for name in set(whole) - matrices)
+    assert all(torch.equal(small[name], whole[name].bfloat16()) for name in matrices)
+    in_matrices = sum(whole[name].numel() for name in matrices)
+    saved = (run / "model.safetensors").stat().st_size - (tmp_path / "small.safetensors").stat().st_size
+    # the places of tensors in the file have fewer digits, too
+    assert 0 <= saved - 2 * in_matrices < 10 * len(whole)
+
+
+def test_a_compact_file_is_read_as_any_other_and_computes_in_float32(
+    run: Path, tmp_path: Path, model: StructureModel
+) -> None:
+    loaded, record = load_model(compact_model(run, tmp_path / "small.safetensors"))
+    assert record == RECORD
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    for name, weight in model.state_dict().items():
+        # seven bits after the leading one
+        torch.testing.assert_close(loaded.state_dict()[name], weight, rtol=2**-8, atol=0)
+
+
+def test_compacting_again_changes_nothing(run: Path, tmp_path: Path) -> None:
+    once = compact_model(run, tmp_path / "once.safetensors")
+    assert compact_model(once, tmp_path / "twice.safetensors").read_bytes() == once.read_bytes()
+    assert compact_model(run, run / "model.safetensors").read_bytes() == once.read_bytes(), "in place"
+
+
+def test_what_cannot_be_compacted_is_one_line_and_no_file(run: Path, tmp_path: Path) -> None:
+    for source, out in ((tmp_path / "none", tmp_path / "x.safetensors"), (run, tmp_path / "none" / "x.safetensors")):
+        with pytest.raises(InputError) as caught:
+            compact_model(source, out)
+        assert "\n" not in str(caught.value) and "none" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_compact_file_with_nan_is_refused(run: Path, tmp_path: Path) -> None:
+    tensors, header = load_tensors(compact_model(run, tmp_path / "small.safetensors"))
+    name = next(name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16)
+    tensors[name].view(-1)[0] = float("nan")
+    save_tensors(tmp_path / "bad.safetensors", tensors, header)
+    refuses(tmp_path / "bad.safetensors", name, "NaN")
+
+
+def test_the_built_in_model_is_compact_and_reads_molecules() -> None:
+    path = builtin_model()
+    assert path.stat().st_size <= 12_000_000
+    _, record = load_model(path)
+    assert record.config.trunk is not None and record.config.trunk.molecule_graph
+    half = sum(2 * t.numel() for t in stored(path).values() if t.dtype == torch.bfloat16)
+    assert half / path.stat().st_size > 0.9
 
 
 def refuses(path: Path, *words: str) -> None:

@@ -25,6 +25,7 @@ from frazil.loss import (
     smooth_lddt_loss,
 )
 from frazil.noise import LogNormalSigma, Preconditioning
+from random_features import random_features
 
 DEFAULTS = {"preconditioning": Preconditioning(), "weights": AtomWeights(), "smooth_lddt": SmoothLDDT()}
 
@@ -373,6 +374,27 @@ def test_draws_come_from_the_generator_alone():
     first, again, other = (recipe.draw(features, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first.noisy, again.noisy) and not torch.equal(first.noisy, other.noisy)
+
+
+@pytest.mark.parametrize("recipe", [TrainingNoise(copies=3), TrainingNoise(2, shared_sigma=True, augmentation=False)])
+def test_copies_drawn_each_by_its_own_generator_know_nothing_of_the_batch(recipe: TrainingNoise):
+    """Alone, beside another structure, or in more padding: a structure's copies are the same."""
+    structures = random_features(9), random_features(21, seed=1)
+    together = recipe.draw_each(Features.stack(structures), [seeded(1), seeded(2)])
+    assert together.noisy.shape[2] > structures[0].num_atoms
+    for row, structure in enumerate(structures):
+        alone = recipe.draw_each(structure, [seeded(row + 1)])
+        assert torch.equal(alone.sigma[0], together.sigma[row])
+        assert torch.equal(alone.conformer[0], together.conformer[row])
+        torch.testing.assert_close(together.noisy[row, :, : structure.num_atoms], alone.noisy[0])
+
+
+def test_the_error_of_each_copy_averages_to_that_of_the_batch():
+    features, training = make_features(), DiffusionTraining(TrainingNoise(copies=4))
+    copies = training.noise.draw(features, seeded())
+    terms = training.compare(lambda noisy, sigma: noisy * 0.9, features, copies)
+    assert terms.copy_mse.shape == (2, 4)
+    torch.testing.assert_close(terms.copy_mse.mean(), terms.mse)
 
 
 def test_no_copies_are_refused():

@@ -21,24 +21,25 @@ from rich.console import Console
 from frazil.checkpoint import load_model, load_tensors
 from frazil.data import featurize, read
 from frazil.errors import InputError
+from frazil.noise import LogNormalSigma
 from frazil.trainer import TrainSettings, conductor, read_run, train
-from frazil.trainer.batches import StepBatches, crop_to, epoch_order
+from frazil.trainer.batches import Place, StepBatches, bucketed_order, crop_to, epoch_order
 from frazil.trainer.conductor import Conductor
+from frazil.trainer.levels import NoiseLevels
 from frazil.trainer.log import CsvLog, LogRow, plot_loss, read_rows
 from frazil.trainer.module import TrainingModule
 from frazil.trainer.progress import Reporter, Status
 from frazil.trainer.schedule import LearningRate
 from frazil.trainer.settings import first_difference
+from frazil.trainer.start import first_model
 from frazil.trainer.validation import held_out, validate
-from tiny_run import TINY, loss_columns, run_quietly, tiny_settings, write_ensemble
+from tiny_run import TINY, loss_columns, run_quietly, single_thread, tiny_settings, write_ensemble
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_the_seed_decides_the_run_and_the_global_generator_does_not(data: Path, 
 
 def test_a_run_leaves_a_model_a_log_a_plot_and_its_record(finished: Path, data: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {"model.safetensors", "last.ckpt", "log.csv", "loss.png", "run.json"}
+    assert names == {"model.safetensors", "last.ckpt", "log.csv", "noise.csv", "loss.png", "run.json"}
     _, record = load_model(finished)
     assert record.entities == ("protein:ALA-GLY-SER-VAL",)
     assert (record.steps, record.structures, record.config) == (12, 1, TINY)
@@ -151,19 +152,15 @@ def test_accumulation_sums_the_gradients_of_its_batches(data: Path) -> None:
     gradients = []
     for batch in ((first,), (second,), (first, second)):
         module.zero_grad()
-        for micro, part in enumerate(batch):
-            from frazil.trainer.batches import Place
-
-            place = Place(settings.seed, 0, 0, 1 if part is second else micro)
-            (module._terms(part, place).total / len(batch)).backward()
+        for part in batch:
+            place = Place(settings.seed, 1 if part is second else 0)
+            (module._terms(part, [place]).total / len(batch)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[2], (gradients[0] + gradients[1]) / 2, rtol=1e-3, atol=1e-6)
 
 
 def _model():
-    from frazil.trainer.run import _new_model
-
-    return _new_model(tiny_settings())
+    return first_model(tiny_settings())
 
 
 # --- what a step trains on -----------------------------------------------------------------------------------------
@@ -186,17 +183,70 @@ def test_a_batch_depends_on_its_step_alone(structures) -> None:
     assert all(f.batch_size == 2 and f.num_tokens <= 3 for batch in from_start for f in batch)
 
 
+def test_a_part_of_the_references_is_turned() -> None:
+    ligand = featurize(read("CC(C)Cc1ccc(cc1)C(C)C(=O)O"))
+
+    def shapes(share: float) -> list[torch.Tensor]:
+        batches = StepBatches(
+            [ligand], tiny_settings(turned_references=share, crop_tokens=100), first_step=0, rank=0, world_size=1
+        )
+        return [torch.pdist(f.ref_pos[0, :15]) for step in range(60) for f in batches.at(step)]
+
+    own = torch.pdist(ligand.ref_pos[0])
+    assert all(torch.allclose(shape, own, atol=1e-3) for shape in shapes(0.0))
+    assert not any(torch.allclose(shape, own, atol=1e-2) for shape in shapes(1.0))
+    assert 10 < sum(torch.allclose(shape, own, atol=1e-3) for shape in shapes(0.6)) < 38
+
+
 def test_every_structure_is_seen_once_an_epoch_and_processes_share_them() -> None:
     for epoch in range(3):
         assert sorted(epoch_order(4, epoch, 7)) == list(range(7))
     assert epoch_order(4, 0, 7) != epoch_order(4, 1, 7)
-    settings = tiny_settings()
-    ranks = [StepBatches([], settings, first_step=0, rank=rank, world_size=2) for rank in (0, 1)]
-    seen = []
-    for batches in ranks:
-        batches._structures = range(6)
-        seen += [batches._structure(step * 2 + batches._rank) for step in range(3)]
+    settings = tiny_settings(crop_tokens=100)
+    ranks = [
+        StepBatches(_Sizes((5, 3, 9, 5, 9, 3)), settings, first_step=0, rank=rank, world_size=2) for rank in (0, 1)
+    ]
+    places = [place for b in ranks for step in range(3) for place in b._share.places(step, 0)]
+    seen = [ranks[0]._index(place.position) for place in places]
     assert sorted(seen) == list(range(6))
+
+
+def test_batches_hold_structures_of_like_size_and_each_epoch_nearly_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = tuple(torch.randint(5, 41, (1003,), generator=generator).tolist())
+    order = bucketed_order(1, 0, sizes, 8)
+    assert len(order) == 1000 == len(set(order))
+    assert order != bucketed_order(1, 1, sizes, 8)
+    spans = [
+        max(batch) - min(batch) for batch in (tuple(sizes[i] for i in order[k : k + 8]) for k in range(0, 1000, 8))
+    ]
+    assert sorted(spans)[len(spans) // 2] <= 2
+    # and their order tells nothing of their size
+    means = [sum(sizes[i] for i in order[k : k + 8]) / 8 for k in range(0, 512, 8)]
+    assert abs(torch.corrcoef(torch.tensor([means, list(range(64))]))[0, 1]) < 0.4
+
+
+def test_the_order_is_the_same_wherever_one_begins_and_each_epoch_s_is_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes, settings = tuple(range(5, 28)), tiny_settings(batch_size=2, accumulate=2, seed=3)
+    expected = [index for epoch in range(3) for index in bucketed_order(3, epoch, sizes, 4)]
+    made = []
+    noted = lambda *asked: (made.append(asked[1]), bucketed_order(*asked))[1]  # noqa: E731
+    monkeypatch.setattr("frazil.trainer.batches.bucketed_order", noted)
+    for first_step in (0, 3, 8):
+        made.clear()
+        begun = StepBatches(_Sizes(sizes), settings, first_step=first_step, rank=0, world_size=1)
+        assert [begun._index(position) for position in range(4 * first_step, 60)] == expected[4 * first_step :]
+        assert made == list(range(4 * first_step // 20, 3))
+    assert begun._index(7) == expected[7], "back again"
+
+
+class _Sizes:
+    """Structures of which nothing but the size is known."""
+
+    def __init__(self, num_tokens) -> None:
+        self.num_tokens = num_tokens
 
 
 def test_workers_give_the_same_batches_in_the_same_order(structures) -> None:
@@ -311,8 +361,9 @@ def test_data_that_cannot_be_trained_on_is_refused(tmp_path: Path, data: Path) -
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_steps", 0), ("max_minutes", -1.0), ("learning_rate", math.nan), ("copies", 0), ("decay_fraction", 1.0)],
-)
+    [("max_steps", 0), ("max_minutes", -1.0), ("learning_rate", math.nan), ("copies", 0), ("decay_fraction", 1.0),
+     ("turned_references", 1.5)],
+)  # fmt: skip
 def test_a_value_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{name} = {value}"):
         TrainSettings(**{name: value})
@@ -333,9 +384,9 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 ) -> None:
     honest = TrainingModule._terms
 
-    def spoiled(self, features, place):
-        terms = honest(self, features, place)
-        return replace(terms, total=terms.total * (math.nan if place.step in (2, 3) else 1.0))
+    def spoiled(self, features, places):
+        terms = honest(self, features, places)
+        return replace(terms, total=terms.total * (math.nan if self.steps in (2, 3) else 1.0))
 
     monkeypatch.setattr(TrainingModule, "_terms", spoiled)
     result = run_quietly(data, tmp_path / "run", tiny_settings(max_steps=6))
@@ -439,28 +490,6 @@ def test_a_second_interrupt_ends_the_run_at_once(data: Path, tmp_path: Path, mon
     assert signal.getsignal(signal.SIGINT) is before
 
 
-TWO_PROCESSES = """
-import sys
-from pathlib import Path
-from tiny_run import run_quietly, tiny_settings
-settings = tiny_settings(devices=2, max_steps=int(sys.argv[3]), decay_fraction=0.0)
-run_quietly(Path(sys.argv[1]), Path(sys.argv[2]), settings, resume=sys.argv[4] == "resume")
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_together_and_resume(folder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    paths = [str(Path(__file__).parent), *sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    for out, steps, resume in (("one", 6, "new"), ("two", 4, "new"), ("two", 6, "resume")):
-        words = [sys.executable, str(script), str(folder), str(tmp_path / out), str(steps), resume]
-        subprocess.run(words, env=environment, check=True, timeout=120)
-    assert len(read_rows(tmp_path / "one" / "log.csv")) == 6
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-
-
 # --- log, plot, progress, validation -------------------------------------------------------------------------------
 
 
@@ -483,6 +512,40 @@ def test_the_log_keeps_all_digits_and_no_step_twice(tmp_path: Path) -> None:
     log.sync()
     log.close()
     assert [cells[0] for cells in read_rows(path)] == ["1", "2", "3", "4"]
+
+
+def test_noise_levels_hold_every_finite_copy_once() -> None:
+    law = LogNormalSigma(mean=-1.2, std=1.5, sigma_data=3.0)
+    levels = NoiseLevels(law)
+    sigma = law.sample((20, 50), torch.Generator().manual_seed(0))
+    mse = sigma.clone()
+    mse[0, 0] = math.nan
+    levels.add(sigma[:10], mse[:10])
+    levels.add(sigma[10:], mse[10:])
+    rows = list(levels.take(7))
+    assert sum(row.count for row in rows) == 999
+    # in a level where the error is the sigma, its mean lies in the level; the outermost hold what lies beyond, too
+    assert all(row.sigma_low <= row.mse <= row.sigma_high for row in rows[1:-1])
+    assert all(row.step == 7 for row in rows)
+    assert list(levels.take(8)) == []
+    ratios = {round(row.sigma_high / row.sigma_low, 4) for row in rows}
+    assert len(ratios) == 1
+
+
+def test_a_shared_noise_level_counts_for_all_copies() -> None:
+    levels = NoiseLevels(LogNormalSigma(sigma_data=1.0))
+    levels.add(torch.tensor([[0.3], [1e9]]), torch.ones(2, 4))
+    assert [row.count for row in levels.take(1)] == [4, 4]
+
+
+def test_noise_rows_take_the_loss_apart(finished: Path) -> None:
+    rows = read_rows(finished / "noise.csv", 5)
+    copies = [int(row[4]) for row in rows]
+    assert sum(copies) == 12 * 2
+    # at each checkpoint; that after step 6 keeps where the decay begins
+    assert {row[0] for row in rows} == {"4", "6", "8", "12"}
+    mse = sum(float(row[3]) * count for row, count in zip(rows, copies, strict=True)) / sum(copies)
+    assert mse == pytest.approx(np.mean([float(row[4]) for row in read_rows(finished / "log.csv")]), rel=1e-5)
 
 
 def test_a_plot_of_nothing_or_of_nan_is_no_error(tmp_path: Path) -> None:

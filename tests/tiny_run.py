@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from frazil.data import read
@@ -22,6 +25,17 @@ TINY = ModelConfig(
     ),
     trunk=TrunkConfig(depth=1, heads=2, atom_s=16),
 )  # fmt: skip
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Torch has one thread in the block, as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def write_ensemble(folder: Path, sequence: str = "AGSV", models: int = 2) -> Path:

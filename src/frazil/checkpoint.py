@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,19 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     InputError
         If the file is missing, truncated, not safetensors, or not made by frazil.
     """
+    with _opened(path) as (file, header):
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a mapping)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A safetensors file and our JSON in its header; no tensor is read, and what fails in the block is one line."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if HEADER_KEY not in metadata:
                 raise InputError(f"{path}: safetensors, but not written by frazil (its header holds no run record)")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, json.loads(metadata[HEADER_KEY])
+            yield file, json.loads(metadata[HEADER_KEY])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -156,6 +163,46 @@ def save_model(
     save_tensors(path, {**model.state_dict(), **(weights or {})}, asdict(record))
 
 
+def compact_model(run: str | Path, out: str | Path) -> Path:
+    """Write a trained model at half the size: its trained matrices in bfloat16, all else as it is.
+
+    Parameters
+    ----------
+    run : str or Path
+        RUN folder of `frazil train`, or its file of weights.
+    out : str or Path
+        File to write; `load_model` reads it as any other.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be read or the file not be written.
+    """
+    model, record = load_model(run)
+    matrices = {name for name, weight in model.named_parameters() if weight.requires_grad and weight.dim() > 1}
+    tensors = {n: t.to(torch.bfloat16) if n in matrices else t for n, t in model.state_dict().items()}
+    save_tensors(Path(out), tensors, asdict(record))
+    return Path(out)
+
+
+def builtin_model() -> Path:
+    """The weights that come with the package: conformers of ligands; see docs/ligand-model.md."""
+    return Path(str(resources.files("frazil") / "assets" / "ligand.safetensors"))
+
+
+def read_record(path: str | Path) -> RunRecord:
+    """The record alone of a RUN folder or of a file of weights; the weights are not read.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or the file is truncated, foreign, or holds a record that cannot be right.
+    """
+    file = _model_file(Path(path))
+    with _opened(file) as (_, header):
+        return _record_from(header, file)
+
+
 def load_model(path: str | Path) -> tuple[StructureModel, RunRecord]:
     """The model of a RUN folder or of a file of weights, in evaluation mode on the CPU, and the record of its run.
 
@@ -167,6 +214,8 @@ def load_model(path: str | Path) -> tuple[StructureModel, RunRecord]:
     file = _model_file(Path(path))
     tensors, header = load_tensors(file)
     record = _record_from(header, file)
+    # a compact file; computing is another choice than storing
+    tensors = {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in tensors.items()}
     try:
         with torch.random.fork_rng(devices=[]):
             model = StructureModel(record.config)

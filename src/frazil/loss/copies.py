@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from frazil.errors import InputError
 from frazil.features import Features
@@ -127,11 +129,64 @@ class TrainingNoise:
         generator : torch.Generator
             Source of all randomness, on any device; drawn in the order model, sigma, rotation, translation, noise.
         """
-        shape, device = (features.batch_size, self.copies), features.device
-        chosen = torch.rand(shape, generator=generator, device=generator.device).to(device)
-        sigma = self.law.sample((shape[0], 1) if self.shared_sigma else shape, generator)
-        motion = RigidMotion.random(shape, generator) if self.augmentation else RigidMotion.identity(shape)
-        noise = torch.randn((*shape, features.num_atoms, 3), generator=generator, device=generator.device)
-        models = features.ensemble_size[:, None].clamp(min=1)
-        conformer = torch.minimum((chosen * models).long(), models - 1)
-        return noised_copies(features, conformer, sigma.to(device), motion.to(device), noise.to(device))
+        return _copies_of(features, self._draws(features.batch_size, features.num_atoms, generator))
+
+    def draw_each(self, features: Features, generators: Sequence[torch.Generator]) -> NoisedCopies:
+        """The same with a generator of its own for each structure.
+
+        So the copies of a structure depend neither on the others in its batch nor on padding.
+
+        Parameters
+        ----------
+        features : Features
+            Structures with `coords` [B, E, A, 3].
+        generators : sequence of torch.Generator
+            One for each structure, all on the same device.
+        """
+        places = torch.arange(1, features.num_atoms + 1, device=features.device)
+        sizes = (features.atom_mask * places).amax(dim=1).tolist()
+        each = [self._draws(1, size, generator) for size, generator in zip(sizes, generators, strict=True)]
+        return _copies_of(features, _Draws.cat(each, features.num_atoms))
+
+    def _draws(self, structures: int, atoms: int, generator: torch.Generator) -> _Draws:
+        shape, device = (structures, self.copies), generator.device
+        return _Draws(
+            model=torch.rand(shape, generator=generator, device=device),
+            sigma=self.law.sample((structures, 1) if self.shared_sigma else shape, generator),
+            motion=RigidMotion.random(shape, generator) if self.augmentation else RigidMotion.identity(shape, device),
+            noise=torch.randn((*shape, atoms, 3), generator=generator, device=device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """All that is random in the copies of B structures."""
+
+    model: Tensor
+    """[B, S], uniform in 0..1."""
+    sigma: Tensor
+    """[B, S] or [B, 1], angstrom."""
+    motion: RigidMotion
+    """Of leading shape [B, S]."""
+    noise: Tensor
+    """[B, S, A, 3], standard normal."""
+
+    @classmethod
+    def cat(cls, each: Sequence[_Draws], atoms: int) -> _Draws:
+        """The draws of many structures, with zero noise for padding up to `atoms`."""
+        return cls(
+            model=torch.cat([draws.model for draws in each]),
+            sigma=torch.cat([draws.sigma for draws in each]),
+            motion=RigidMotion(
+                torch.cat([draws.motion.rotation for draws in each]),
+                torch.cat([draws.motion.translation for draws in each]),
+            ),
+            noise=torch.cat([pad(draws.noise, (0, 0, 0, atoms - draws.noise.shape[2])) for draws in each]),
+        )
+
+
+def _copies_of(features: Features, draws: _Draws) -> NoisedCopies:
+    device = features.device
+    models = features.ensemble_size[:, None].clamp(min=1)
+    conformer = torch.minimum((draws.model.to(device) * models).long(), models - 1)
+    return noised_copies(features, conformer, draws.sigma.to(device), draws.motion.to(device), draws.noise.to(device))

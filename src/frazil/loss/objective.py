@@ -45,6 +45,8 @@ class DiffusionLoss:
     """Aligned, sigma-weighted mean square error."""
     smooth_lddt: Tensor
     """1 - smooth lDDT; 0 where it is switched off."""
+    copy_mse: Tensor
+    """[B, S], `mse` of each noised copy, without gradient."""
 
 
 def diffusion_loss(
@@ -92,12 +94,13 @@ def diffusion_loss(
     squares = torch.where(counted[..., None], denoised - aligned, 0).square().sum(dim=-1)
     share = atom_weights * counted
     mse = (squares * share).sum(dim=-1) / ((3 * share).sum(dim=-1) + _NO_ATOM)
-    mse = (mse * preconditioning.loss_weight(sigma)).mean()
+    each = mse * preconditioning.loss_weight(sigma)
+    mse, copy_mse = each.mean(), each.detach()
     if smooth_lddt is None:
-        return DiffusionLoss(total=mse, mse=mse, smooth_lddt=torch.zeros_like(mse))
+        return DiffusionLoss(total=mse, mse=mse, smooth_lddt=torch.zeros_like(mse), copy_mse=copy_mse)
     is_nucleotide = _is_nucleotide(atom_mol_type(features))
     lddt = smooth_lddt(denoised, target if truth is None else truth, is_nucleotide, counted)
-    return DiffusionLoss(total=mse + lddt, mse=mse, smooth_lddt=lddt)
+    return DiffusionLoss(total=mse + lddt, mse=mse, smooth_lddt=lddt, copy_mse=copy_mse)
 
 
 def atom_mol_type(features: Features) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frazil.features import Features
 from frazil.geometry import Align, rigid_align
-from frazil.loss.copies import TrainingNoise
+from frazil.loss.copies import NoisedCopies, TrainingNoise
 from frazil.loss.lddt import SmoothLDDT
 from frazil.loss.objective import AtomWeights, DiffusionLoss, diffusion_loss
 from frazil.noise import Preconditioning
@@ -57,7 +57,22 @@ class DiffusionTraining:
         generator : torch.Generator
             Source of all randomness.
         """
-        copies = self.noise.draw(features, generator)
+        return self.compare(denoise, features, self.noise.draw(features, generator))
+
+    def compare(
+        self, denoise: Callable[[Tensor, Tensor], Tensor], features: Features, copies: NoisedCopies
+    ) -> DiffusionLoss:
+        """Loss of `denoise` on given copies, from `TrainingNoise.draw` or `TrainingNoise.draw_each`.
+
+        Parameters
+        ----------
+        denoise : callable
+            The denoiser, bound to these structures.
+        features : Features
+            The structures with their truth.
+        copies : NoisedCopies
+            Of these structures.
+        """
         return diffusion_loss(
             denoise(copies.noisy, copies.sigma), copies.target, copies.sigma, features, copies.resolved,
             truth=copies.truth, preconditioning=self.preconditioning, weights=self.weights,

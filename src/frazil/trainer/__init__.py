@@ -2,5 +2,6 @@
 
 from frazil.trainer.run import StoredRun, TrainResult, read_run, train
 from frazil.trainer.settings import TrainSettings
+from frazil.trainer.start import starting_settings
 
-__all__ = ["StoredRun", "TrainResult", "TrainSettings", "read_run", "train"]
+__all__ = ["StoredRun", "TrainResult", "TrainSettings", "read_run", "starting_settings", "train"]

@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from frazil.checkpoint import MODEL_FILE, RunRecord, save_model
 from frazil.features import Features
+from frazil.trainer.levels import NOISE_FILE, NOISE_HEADER, NOISE_STEPS
 from frazil.trainer.log import CsvLog, LogRow, plot_loss
 from frazil.trainer.module import TrainingModule
 from frazil.trainer.progress import Reporter, Status
@@ -76,6 +77,7 @@ class Conductor(Callback):
         self._ends: deque[float] = deque(maxlen=SPEED_WINDOW)
         self._cost = {"save": 0.5, "plot": 1.5, "validate": 0.0}
         self._log: CsvLog | None = None
+        self._noise: CsvLog | None = None
 
     @property
     def elapsed(self) -> float:
@@ -89,6 +91,7 @@ class Conductor(Callback):
         self._first_step, self._first_time = module.steps, self.elapsed
         if trainer.is_global_zero:
             self._log = CsvLog(self._out / LOG_FILE, last_step=module.steps)
+            self._noise = CsvLog(self._out / NOISE_FILE, last_step=module.steps, header=NOISE_HEADER)
             self._reporter.start()
         first = min(FIRST_CHECKPOINT_SECONDS, 60 * module.settings.checkpoint_minutes)
         self._next_checkpoint = self.elapsed + first
@@ -113,8 +116,10 @@ class Conductor(Callback):
         if trainer.world_size > 1:
             orders = trainer.strategy.broadcast(orders)
         module.rate = orders.rate
-        if orders.validate and trainer.is_global_zero:
-            self._timed("validate", lambda: self._validate(module))
+        if orders.validate:
+            self._timed("validate", lambda: self._validate(trainer, module))
+        if orders.checkpoint or module.steps % NOISE_STEPS == 0:
+            self._write_noise(trainer, module)
         if orders.checkpoint:
             self._timed("save", lambda: self._save(trainer, module))
             if trainer.is_global_zero and (orders.stop or self.elapsed >= self._next_plot):
@@ -133,8 +138,9 @@ class Conductor(Callback):
         self._close()
 
     def _close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        for log in (self._log, self._noise):
+            if log is not None:
+                log.close()
         self._reporter.stop()
 
     def _orders(self, module: TrainingModule) -> Orders:
@@ -192,21 +198,28 @@ class Conductor(Callback):
     def _save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Log to disk first, then the state to resume from, then the weights to sample with."""
         module.elapsed = self.elapsed
-        if self._log is not None:
-            self._log.sync()
+        for log in (self._log, self._noise):
+            if log is not None:
+                log.sync()
         trainer.save_checkpoint(self._out / STATE_FILE)
+        weights = module.averaged_weights(keep=trainer.is_global_zero)
         if trainer.is_global_zero:
-            assert module.ema is not None
             record = replace(self._record, steps=module.steps, skipped=module.skipped, seconds=module.elapsed)
-            save_model(self._out / MODEL_FILE, module.model, record, module.ema.weights())
+            save_model(self._out / MODEL_FILE, module.model, record, weights)
         self._next_checkpoint = self.elapsed + 60 * module.settings.checkpoint_minutes
 
-    def _validate(self, module: TrainingModule) -> None:
-        assert module.ema is not None
-        with module.ema.applied():
-            self.validation = validate(module.model, self._held_out, module.settings, module.device)
-        self._reporter.say(f"step {module.steps}  {self.validation.text()}")
+    def _validate(self, trainer: Trainer, module: TrainingModule) -> None:
+        with module.averaged(keep=trainer.is_global_zero) as model:
+            if trainer.is_global_zero:
+                self.validation = validate(model, self._held_out, module.settings, module.device)
+                self._reporter.say(f"step {module.steps}  {self.validation.text()}")
         self._next_validation = self.elapsed + 60 * module.settings.validate_minutes
+
+    def _write_noise(self, trainer: Trainer, module: TrainingModule) -> None:
+        rows = module.levels.take(module.steps, lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
+        if self._noise is not None:
+            for row in rows:
+                self._noise.write(row)
 
     def _write_row(self, module: TrainingModule) -> None:
         assert module.last is not None and self._log is not None

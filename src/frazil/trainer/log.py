@@ -1,11 +1,13 @@
-"""`log.csv`, one row an optimiser step, and `loss.png` drawn from it."""
+"""`log.csv`, one row an optimiser step, and `loss.png` drawn from it; and the files of such rows in general."""
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,6 +46,13 @@ class LogRow:
 HEADER = [field.name for field in fields(LogRow)]
 
 
+class Row(Protocol):
+    """A row of a log."""
+
+    def cells(self) -> list[str]:
+        """The row as text, the step first."""
+
+
 class CsvLog:
     """Append-only log that never holds a step twice.
 
@@ -53,6 +62,8 @@ class CsvLog:
         The CSV file.
     last_step : int
         Rows after this step, written by a session that was killed before its next checkpoint, are removed.
+    header : sequence of str
+        Names of the columns; those of `LogRow` by default.
 
     Raises
     ------
@@ -60,15 +71,15 @@ class CsvLog:
         If the file cannot be written.
     """
 
-    def __init__(self, path: Path, last_step: int = 0) -> None:
+    def __init__(self, path: Path, last_step: int = 0, header: Sequence[str] = HEADER) -> None:
         self._path = path
-        kept = [cells for cells in read_rows(path) if int(cells[0]) <= last_step] if last_step else []
+        kept = [cells for cells in read_rows(path, len(header)) if int(cells[0]) <= last_step] if last_step else []
         with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([HEADER, *kept])
+            csv.writer(file, lineterminator="\n").writerows([header, *kept])
         self._file = path.open("a", buffering=1, newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
-    def write(self, row: LogRow) -> None:
+    def write(self, row: Row) -> None:
         """Append a row; it is in the system's hands at once, on disk after `sync`."""
         try:
             self._writer.writerow(row.cells())
@@ -88,12 +99,12 @@ class CsvLog:
         self._file.close()
 
 
-def read_rows(path: Path) -> list[list[str]]:
+def read_rows(path: Path, columns: int = len(HEADER)) -> list[list[str]]:
     """Rows of a log as text, without the header and without a last line that was cut short."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [cells for cells in csv.reader(file) if len(cells) == len(HEADER)]
+        rows = [cells for cells in csv.reader(file) if len(cells) == columns]
     return [cells for cells in rows if cells[0].isdecimal()]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from frazil.checkpoint import EMA
@@ -18,10 +21,12 @@ from frazil.geometry import rigid_align
 from frazil.loss import AtomWeights, DiffusionLoss, DiffusionTraining, SmoothLDDT, TrainingNoise
 from frazil.nn.compute import Compute
 from frazil.noise import LogNormalSigma
-from frazil.trainer.batches import Place, StepBatches
+from frazil.trainer.batches import Place, Share, StepBatches, Structures
+from frazil.trainer.levels import NoiseLevels
 from frazil.trainer.precision import forward_products
 from frazil.trainer.schedule import LearningRate
 from frazil.trainer.settings import TrainSettings
+from frazil.trainer.sharding import FullyShardedStrategy, divided_like, gathered, shard, whole
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,15 @@ class TrainingModule(LightningModule):
     ----------
     model : StructureModel
         The model to train.
-    structures : sequence of Features
+    structures : Structures or sequence of Features
         One structure each, unpadded.
     settings : TrainSettings
         Choices of the run.
     """
 
-    def __init__(self, model: StructureModel, structures: Sequence[Features], settings: TrainSettings) -> None:
+    def __init__(
+        self, model: StructureModel, structures: Structures | Sequence[Features], settings: TrainSettings
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
@@ -71,15 +78,13 @@ class TrainingModule(LightningModule):
         self.last: StepResult | None = None
         """Numbers of the latest step."""
         self.ema: EMA | None = None
+        law = LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data)
+        self.levels = NoiseLevels(law)
+        """Errors by noise level since they were last taken."""
         self._structures = structures
         self._compute = Compute(settings.precision)
         self._recipe = DiffusionTraining(
-            TrainingNoise(
-                copies=settings.copies,
-                law=LogNormalSigma(settings.sigma_mean, settings.sigma_std, model.config.sigma_data),
-                shared_sigma=settings.synchronize_sigmas,
-                augmentation=model.config.coordinate_augmentation,
-            ),
+            TrainingNoise(settings.copies, law, settings.synchronize_sigmas, model.config.coordinate_augmentation),
             preconditioning=model.denoiser.preconditioning,
             weights=AtomWeights(nucleotide=settings.nucleotide_weight, ligand=settings.ligand_weight),
             smooth_lddt=SmoothLDDT() if settings.smooth_lddt else None,
@@ -87,6 +92,11 @@ class TrainingModule(LightningModule):
             align=rigid_align if model.config.coordinate_augmentation else None,
         )
         self._ema_state: dict[str, Any] | None = None
+
+    def configure_model(self) -> None:
+        """Divide the weights among the processes, where the strategy is to."""
+        if isinstance(self.trainer.strategy, FullyShardedStrategy):
+            shard(self.model, self.trainer.strategy.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, in one fused kernel."""
@@ -117,7 +127,9 @@ class TrainingModule(LightningModule):
         """Begin the running mean, where the weights have reached their device."""
         self.ema = EMA(self.model, self.settings.ema_decay)
         if self._ema_state is not None:
-            self.ema.load_state(self._ema_state)
+            present, stored = self.ema.weights(), self._ema_state["mean"]
+            mean = {name: divided_like(stored[name], present.get(name, stored[name])) for name in stored}
+            self.ema.load_state({**self._ema_state, "mean": mean})
             self._ema_state = None
 
     def training_step(self, batch: tuple[Features, ...], batch_idx: int) -> None:
@@ -125,12 +137,12 @@ class TrainingModule(LightningModule):
         assert self.ema is not None
         lr = self.rate.at(self.steps)
         total = torch.zeros(4, device=self.device)
+        share = Share(self.settings, self.global_rank, self.trainer.world_size)
         for micro, features in enumerate(batch):
-            place = Place(self.settings.seed, self.steps, self.global_rank, micro)
-            terms = self._terms(features, place)
+            terms = self._terms(features, share.places(self.steps, micro))
             self.manual_backward(terms.total / len(batch))
             total[:3] += torch.stack([terms.total, terms.mse, terms.smooth_lddt]).detach() / len(batch)
-        total[3] = torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip)
+        total[3] = whole(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.gradient_clip))
         if self.trainer.world_size > 1:
             # one process's NaN makes the mean NaN, so all agree to skip
             total = self.trainer.strategy.reduce(total, reduce_op="mean")
@@ -146,12 +158,43 @@ class TrainingModule(LightningModule):
         self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
 
-    def _terms(self, features: Features, place: Place) -> DiffusionLoss:
+    def _terms(self, features: Features, places: Sequence[Place]) -> DiffusionLoss:
         """Loss of one micro-batch; the trunk runs once for all copies."""
         prepared = self.model.prepare(features)
+        copies = self._recipe.noise.draw_each(prepared, [place.generator("noise") for place in places])
         with forward_products(self._compute, self.device):
-            denoise = self.model.denoiser.plain(self.model.condition(prepared))
-            return self._recipe(denoise, prepared, place.generator("noise"))
+            terms = self._recipe.compare(partial(self.model, prepared), prepared, copies)
+        self.levels.add(copies.sigma, terms.copy_mse)
+        return terms
+
+    def averaged_weights(self, *, keep: bool) -> dict[str, Tensor]:
+        """The state of the model with the running mean in it, whole; all processes call this together.
+
+        Parameters
+        ----------
+        keep : bool
+            Whether this process wants it; for others it is empty.
+        """
+        assert self.ema is not None
+        return gathered({**self.model.state_dict(), **self.ema.weights()}.items(), keep=keep)
+
+    @contextmanager
+    def averaged(self, *, keep: bool) -> Iterator[StructureModel]:
+        """The model with the running mean of its weights, for the time of the block; all processes enter together.
+
+        Where the weights are divided it is a copy, for the processes with `keep`.
+        """
+        assert self.ema is not None
+        if not isinstance(self.trainer.strategy, FullyShardedStrategy):
+            with self.ema.applied():
+                yield self.model
+            return
+        weights = self.averaged_weights(keep=keep)
+        with torch.random.fork_rng(devices=[]):
+            copy = StructureModel(self.model.config)
+        if keep:
+            copy.load_state_dict(weights)
+        yield copy.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""
@@ -162,7 +205,7 @@ class TrainingModule(LightningModule):
             "elapsed": self.elapsed,
             "rate": asdict(self.rate),
             "budget": (self.settings.max_minutes, self.settings.max_steps),
-            "ema": self.ema.state(),
+            "ema": {**self.ema.state(), "mean": gathered(self.ema.weights().items(), keep=self.global_rank == 0)},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

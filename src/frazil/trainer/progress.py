@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-LINE_SECONDS = 10.0
+from frazil.progress import LINE_SECONDS, teller
+
 BAR_SECONDS = 0.25
 
 
@@ -58,7 +59,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.say = teller(console)
         self._next = 0.0
         self._bar: Progress | None = None
         if console.is_terminal:
@@ -83,10 +84,6 @@ class Reporter:
         total = None if math.isnan(status.done) else 1.0
         done = 0.0 if math.isnan(status.done) else min(1.0, status.done)
         self._bar.update(self._task, description=status.text(), completed=done, total=total)
-
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from pytorch_lightning import Trainer
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from frazil.allocator import keep_freed_memory
 from frazil.atomic import atomic
 from frazil.checkpoint import RunRecord
-from frazil.denoiser import StructureModel
 from frazil.errors import InputError
-from frazil.nn.compute import Compute
-from frazil.sampler import stable_seed
 from frazil.trainer.conductor import STATE_FILE, Conductor
 from frazil.trainer.dataset import Dataset, load_dataset
+from frazil.trainer.fitting import fit
 from frazil.trainer.module import TrainingModule
-from frazil.trainer.precision import float32_products
+from frazil.trainer.processes import Standing
 from frazil.trainer.progress import Reporter, clock
-from frazil.trainer.resume import SafetensorsCheckpointIO
+from frazil.trainer.request import Request
 from frazil.trainer.settings import TrainSettings, first_difference
+from frazil.trainer.start import first_model, refuse_start
 from frazil.trainer.validation import Validation
 
 RUN_FILE = "run.json"
@@ -77,6 +68,8 @@ class StoredRun:
     """Part of the training data held out."""
     fingerprints: tuple[tuple[str, str], ...]
     """Name and digest of each training structure."""
+    init: Path | None
+    """Trained model whose weights it started from; None for random ones."""
 
 
 def train(
@@ -86,6 +79,7 @@ def train(
     *,
     val_data: Sequence[Path] = (),
     val_fraction: float = 0.0,
+    init: Path | None = None,
     resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
@@ -101,10 +95,15 @@ def train(
         Choices of the run. Bounded by `max_steps`, the same settings and seed give the same run, bit for bit on one
         CPU, whether or not it was killed and resumed on the way. Bounded by `max_minutes`, the clock decides at which
         step the learning rate begins to fall; from the checkpoint written at that moment on, this holds again.
+        With `devices` x `num_nodes` processes of `batch_size` structures each it is the run of one process with as
+        many structures, but for the order of sums (2e-4 relative in losses over the first steps, in float32).
     val_data : sequence of Path
         Held-out structures for validation by sampling.
     val_fraction : float
         Part of `data` to hold out instead, 0..1.
+    init : Path, optional
+        RUN folder or file of weights to start from instead of random ones; optimiser, schedule and count of steps are
+        those of a new run. Its model must be that of the settings; see `starting_settings`.
     resume : bool
         Go on with the run in `out`; its data and settings must be the same, but for what bounds and watches it.
     console : rich.console.Console, optional
@@ -114,26 +113,32 @@ def train(
     ------
     InputError
         If data, folder or settings cannot be used, or the disk is full; earlier files stay whole.
+    ContactLost
+        An `InputError`: if another process of the run has died; the last checkpoint stays whole.
     """
     started = time.monotonic()
-    # the processes that Lightning starts beside this one run the same function, and leave the folder to it
-    main = os.environ.get("LOCAL_RANK", "0") == "0"
-    console = (console or Console(stderr=True)) if main else Console(quiet=True)
-    if main:
-        _check_folder(out, resume)
+    if init is not None:
+        refuse_start(init, settings, resume)
+    standing = Standing.find(settings.devices, settings.num_nodes)
+    # the other processes run the same function, and leave folder and terminal to the first
+    console = (console or Console(stderr=True)) if standing.main else Console(quiet=True)
+    stored = _opened_folder(out, resume) if standing.main else None
     dataset = load_dataset(data, val_data, val_fraction, settings, console)
-    module = TrainingModule(_new_model(settings), dataset.features, settings)
-    if main:
-        _describe(out, settings, dataset, resume)
-    for note in dataset.notes:
+    module = TrainingModule(first_model(settings, init), dataset.structures, settings)
+    init_once = stored.init if stored else init
+    if standing.main:
+        _describe(out, settings, dataset, stored, init_once)
+    begin = () if init is None else (f"starting from the weights of {init}",)
+    for note in (*begin, *dataset.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    record = RunRecord(
-        config=settings.model, entities=dataset.entities, structures=len(dataset.features), seed=settings.seed
-    )
+    structures = len(dataset.structures.num_tokens)
+    # weights that come from elsewhere have seen other molecules, too
+    entities = () if init_once else dataset.entities
+    record = RunRecord(config=settings.model, entities=entities, structures=structures, seed=settings.seed)
     conductor = Conductor(out, record, dataset.held_out, Reporter(console), started)
     keep_freed_memory()
-    with _quiet_lightning(), _signals_restored(), float32_products(Compute(settings.precision)):
-        _fit(_trainer(settings, out, conductor), module, out / STATE_FILE if resume else None)
+    request = Request(tuple(data), out, settings, tuple(val_data), val_fraction, init, resume, os.getpid())
+    fit(module, conductor, standing, request)
     result = TrainResult(
         out, module.steps, module.skipped, conductor.elapsed, conductor.stopped, conductor.signal, conductor.validation
     )
@@ -159,27 +164,31 @@ def read_run(out: Path) -> StoredRun:
             val_paths=tuple(Path(path) for path in stored["val_paths"]),
             val_fraction=float(stored["val_fraction"]),
             fingerprints=tuple((str(name), str(digest)) for name, digest in stored["fingerprints"]),
+            # runs of before do not have it
+            init=None if stored.get("init") is None else Path(stored["init"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{out / RUN_FILE}: missing or damaged; train anew in another folder") from error
 
 
-def _check_folder(out: Path, resume: bool) -> None:
+def _opened_folder(out: Path, resume: bool) -> StoredRun | None:
+    """Make the RUN folder, or say what the run in it was started with."""
     if resume:
-        read_run(out)
-        return
+        return read_run(out)
     try:
         if out.is_dir() and any(out.iterdir()):
             raise InputError(f"{out}: exists and is not empty; add --resume to go on with it, or choose another folder")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made a folder ({error.strerror}); choose another --out") from error
+    return None
 
 
-def _describe(out: Path, settings: TrainSettings, dataset: Dataset, resume: bool) -> None:
+def _describe(
+    out: Path, settings: TrainSettings, dataset: Dataset, stored: StoredRun | None, init: Path | None
+) -> None:
     """Write what the run is made of; when resuming, first compare it with what it was made of."""
-    if resume:
-        stored = read_run(out)
+    if stored:
         difference = first_difference(stored.settings, settings)
         if difference:
             raise InputError(f"{out}: cannot resume with other settings: {difference}; keep it or choose another --out")
@@ -192,6 +201,7 @@ def _describe(out: Path, settings: TrainSettings, dataset: Dataset, resume: bool
         "val_paths": [str(path) for path in dataset.val_paths],
         "val_fraction": dataset.val_fraction,
         "fingerprints": dataset.fingerprints,
+        "init": None if init is None else str(init.absolute()),
     }
     with atomic(out / RUN_FILE) as part:
         part.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -207,71 +217,3 @@ def _changed(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) 
         if old_digest != digest:
             return f"{name} has changed"
     return ""
-
-
-def _new_model(settings: TrainSettings) -> StructureModel:
-    """A model with random weights that depend on the seed alone; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(stable_seed(settings.seed, "weights"))
-        return StructureModel(settings.model)
-
-
-def _trainer(settings: TrainSettings, out: Path, conductor: Conductor) -> Trainer:
-    try:
-        return Trainer(
-            accelerator="auto",
-            devices=settings.devices,
-            # a batch without ligand bonds, say, leaves some parameters out
-            strategy="auto" if settings.devices == 1 else "ddp_find_unused_parameters_true",
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            use_distributed_sampler=False,
-            default_root_dir=out,
-            callbacks=[conductor],
-            plugins=[SafetensorsCheckpointIO()],
-        )
-    except MisconfigurationException as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--devices {settings.devices} does not fit this machine: {reason}") from error
-
-
-def _fit(trainer: Trainer, module: TrainingModule, state: Path | None) -> None:
-    try:
-        trainer.fit(module, ckpt_path=None if state is None else str(state))
-    except SystemExit as error:
-        # how Lightning answers to a second Ctrl-C
-        raise KeyboardInterrupt from error
-
-
-@contextmanager
-def _signals_restored() -> Iterator[None]:
-    """Handlers of Ctrl-C and SIGTERM are afterwards what they were before."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Neither Lightning's tips and device lines nor its warnings, which are about choices made here on purpose."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch\.utils\.data).*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

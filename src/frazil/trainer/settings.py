@@ -57,6 +57,8 @@ class TrainSettings:
     """Largest norm of the whole gradient; longer ones are scaled down to it."""
     ema_decay: float = 0.999
     """Decay per step of the running mean of the weights, which is what sampling uses."""
+    turned_references: float = 0.0
+    """Part of the draws whose reference conformer is turned about its rotatable bonds at random (single molecules)."""
     sigma_mean: float = -1.2
     """Mean of ln(sigma / sigma_data) in training."""
     sigma_std: float = 1.5
@@ -76,7 +78,11 @@ class TrainSettings:
     precision: str = "float32"
     """Of the matrix products: `float32`, `tf32` or `bf16` (`frazil.nn.compute.Compute`); all else is float32."""
     devices: int = 1
-    """Accelerators, or processes on a machine without one, that train together."""
+    """Accelerators of each node, or processes on machines without one, that train together."""
+    num_nodes: int = 1
+    """Machines that train together."""
+    strategy: str = "auto"
+    """How processes share the work: `ddp` (each has the whole model), `fsdp` (each a part), `auto` (`ddp` if many)."""
     num_workers: int = 0
     """Processes that prepare batches ahead of time."""
     checkpoint_minutes: float = 3.0
@@ -96,9 +102,17 @@ class TrainSettings:
         for name in _NOT_NEGATIVE:
             _check(name, getattr(self, name), lambda value: value >= 0, "0 or more")
         _check("sigma_mean", self.sigma_mean, lambda value: True, "that is a number")
+        _check("turned_references", self.turned_references, lambda value: 0 <= value <= 1, "from 0 to 1")
         for name in ("decay_fraction", "ema_decay", "beta1", "beta2"):
             _check(name, getattr(self, name), lambda value: 0 <= value < 1, "at least 0 and below 1")
         Compute(self.precision)
+        if self.strategy not in STRATEGIES:
+            raise InputError(f"no strategy {self.strategy!r}; there are {', '.join(STRATEGIES)}")
+
+    @property
+    def num_processes(self) -> int:
+        """Processes on all nodes."""
+        return self.devices * self.num_nodes
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, for JSON."""
@@ -121,15 +135,19 @@ class TrainSettings:
         return cls(model=ModelConfig.from_dict(values.get("model", {})), **rest)
 
 
+STRATEGIES = ("auto", "ddp", "fsdp")
 FREE_ON_RESUME = frozenset({
     "max_minutes", "max_steps", "num_workers", "checkpoint_minutes", "checkpoint_steps", "validate_minutes",
-    "val_samples", "val_steps",
+    "val_samples", "val_steps", "strategy",
 })  # fmt: skip
 """Settings that a resumed run may change: they bound the run or watch it, and no step depends on them."""
+SHARED_OUT = ("batch_size", "devices", "num_nodes")
+"""Settings whose product, the structures of a step, a resumed run keeps; how they are shared out it may change."""
 
 _POSITIVE = (
     "max_minutes", "max_steps", "crop_tokens", "copies", "batch_size", "accumulate", "learning_rate", "gradient_clip",
-    "sigma_std", "devices", "checkpoint_minutes", "checkpoint_steps", "validate_minutes", "val_samples", "val_steps",
+    "sigma_std", "devices", "num_nodes", "checkpoint_minutes", "checkpoint_steps", "validate_minutes", "val_samples",
+    "val_steps",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "warmup_steps", "weight_decay", "nucleotide_weight", "ligand_weight", "plddt_threshold", "num_workers", "seed",
@@ -143,15 +161,29 @@ def _check(name: str, value: float | None, allowed: Any, wanted: str) -> None:
 
 def first_difference(stored: TrainSettings, given: TrainSettings) -> str | None:
     """Readable first setting that a resumed run may not change but was given another value; None if there is none."""
+    before, now = (one.batch_size * one.num_processes for one in (stored, given))
+    if before != now:
+        return f"{' x '.join(SHARED_OUT)} was {before}, now {now}"
     for name in (f.name for f in fields(TrainSettings)):
         before, now = getattr(stored, name), getattr(given, name)
-        if name in FREE_ON_RESUME or before == now:
+        if name in FREE_ON_RESUME or name in SHARED_OUT or before == now:
             continue
         if name != "model":
             return f"{name} was {before}, now {now}"
-        old, new = (_flat(config.to_dict()) for config in (before, now))
-        key = next(key for key in new if old.get(key) != new[key])
-        return f"model {key} was {old.get(key)}, now {new[key]}"
+        return model_difference(before, now)
+    return None
+
+
+def model_difference(before: ModelConfig, now: ModelConfig) -> str | None:
+    """Readable first setting in which two models differ; None if there is none.
+
+    >>> model_difference(ModelConfig.preset("mini"), ModelConfig.preset("boltz2"))
+    'model network.token_s was 64, now 384'
+    """
+    old, new = _flat(before.to_dict()), _flat(now.to_dict())
+    for key in old | new:
+        if old.get(key) != new.get(key):
+            return f"model {key} was {old.get(key)}, now {new.get(key)}"
     return None
 
 
