@@ -186,7 +186,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def limited(model: Path, out: Path, limit: str, mebibytes: int, *more: str) -> subprocess.CompletedProcess[str]:
     """`frazil sample` with so much memory left to take."""
     words = ["sample", model / "x.fasta", "--checkpoint", model, "--out", out, "--num-samples", GROUPS, "--steps", 1]
-    words += ["--config", model / "x.toml", "--contact", "A:1,A:100,8"]
+    words += ["--config", model / "x.toml", "--contact", "A:1,A:100,8", "--no-report"]
     return alone([sys.executable, HERE / "limited_run.py", limit, mebibytes, *more, *words])
 
 

@@ -48,7 +48,9 @@ class FakeModel(nn.Module):
     def __init__(self, spoil=lambda denoised, sigma: denoised, pad: int = 0, std: float = 0.01) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(sigma_data=16.0, coordinate_augmentation=True, network=SIZES)
+        self.config = SimpleNamespace(
+            sigma_data=16.0, coordinate_augmentation=True, reference_frame=False, network=SIZES
+        )
         self.denoiser = SimpleNamespace(bind=self._bind)
         self.spoil, self.pad, self.std = spoil, pad, std
 
@@ -435,7 +437,7 @@ def test_a_terminal_sees_steps_and_time_left(tmp_path: Path) -> None:
 
 
 def test_elsewhere_a_line_now_and_then(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(predictor.progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr("frazil.progress.LINE_SECONDS", 0.0)
     screen = io.StringIO()
     summaries = run(FakeModel(), requests_for(["C(O)C"], tmp_path), FAST, console=Console(file=screen, width=100))  # type: ignore[arg-type]
     lines = screen.getvalue().splitlines()

@@ -225,3 +225,17 @@ def test_bad_numbers_are_refused() -> None:
         Guidance((), num_moves=0)
     with pytest.raises(InputError, match="atoms_at_once is 0"):
         Guidance((), atoms_at_once=0)
+    with pytest.raises(InputError, match="longest_move is 0"):
+        Guidance((), longest_move=0)
+
+
+@pytest.mark.parametrize("force", [1.0, 1e6, 1e38])
+def test_no_atom_goes_further_than_the_longest_move_and_short_moves_are_as_they_were(force: float) -> None:
+    coords = torch.tensor([[[[1e-3, 0, 0], [3.0, 4.0, 0.0]]]])
+    pull = weighted(Quadratic(torch.zeros(2, 3), torch.tensor([[1.0], [force]])), 1.0)
+    guided, _ = Guidance((pull,), num_moves=1, longest_move=0.5).steer(record(coords), fresh(1, 1))
+    assert torch.equal(guided.denoised[0, 0, 0], torch.zeros(3))
+    moved = guided.denoised[0, 0, 1] - coords[0, 0, 1]
+    # a gradient whose length has overflown has no direction to go by
+    expected = torch.zeros(3) if force > 1e30 else torch.tensor([-0.3, -0.4, 0.0])
+    torch.testing.assert_close(moved, expected)

@@ -56,6 +56,7 @@ def to_features(feats: Mapping[str, Tensor]) -> Features:
         ref_charge=feats["ref_charge"].float(),
         ref_atom_name_chars=_class_index(feats, "ref_atom_name_chars", atoms[..., None].expand(B, A, 4)),
         ref_space_uid=feats["ref_space_uid"].long(),
+        ref_chirality=torch.zeros_like(atoms),
         backbone_index=_class_index(feats, "atom_backbone_feat", atoms),
         plddt=feats["plddt"].float() if "plddt" in feats else atom_mask * 100.0,
         coords=torch.zeros(B, 1, A, 3, device=atom_mask.device),

@@ -19,8 +19,8 @@ from frazil.errors import FrazilError, InputError
 from frazil.features import Features
 from frazil.nn.compute import Compute
 from frazil.predictor.conditioned import write_conditioning
-from frazil.predictor.progress import teller
 from frazil.predictor.report import unsatisfied
+from frazil.progress import teller
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ _CLASSES: Final = {
     "ref_element": chemistry.NUM_ELEMENTS,
     "ref_atom_name_chars": chemistry.NUM_NAME_CHARACTERS,
     "backbone_index": chemistry.BACKBONE_CLASSES,
+    "ref_chirality": chemistry.CHIRALITIES,
 }
 """Features that are looked up in tables, with the size of each table."""
 
@@ -194,7 +195,9 @@ def _tensors_of(terms: Terms | PlaceTerms) -> dict[str, Tensor]:
 
 def _features(tensors: Mapping[str, Tensor]) -> Features:
     """The features, every shape, type and range checked."""
-    found = {name: _tensor(tensors, f"features.{name}") for name in tensor_fields()}
+    # files written before the field was there do not hold it
+    absent = {"features.ref_chirality": torch.zeros_like(_tensor(tensors, "features.ref_element"))}
+    found = {name: _tensor({**absent, **tensors}, f"features.{name}") for name in tensor_fields()}
     sizes = {axis: _length(found, name, dim) for axis, name, dim in _AXIS_OF}
     for name, tensor in found.items():
         shape = (1, *(sizes[axis] for axis in axes_of(name)), *_TRAILING.get(name, ()))

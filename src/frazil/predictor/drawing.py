@@ -1,8 +1,8 @@
-"""From one structure to its samples: features, conditioning, the sampling loop."""
+"""From structures to their samples: features, conditioning, the sampling loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frazil.data import featurize, randomize_reference
 from frazil.denoiser import StructureModel
-from frazil.errors import FrazilError
+from frazil.errors import FrazilError, InputError
 from frazil.features import Features
 from frazil.geometry import alignment_rotation, center, rigid_align
 from frazil.loss import place_unresolved
 from frazil.nn.conditioning import Conditioning
 from frazil.predictor.available import available_memory
+from frazil.predictor.joined import joined_energies, joined_features
 from frazil.predictor.memory import MemoryPlan, memory_plan
 from frazil.predictor.requests import Request
 from frazil.predictor.settings import PredictSettings, SteeringSettings
@@ -31,9 +31,7 @@ from frazil.sampler import (
     Start,
     SteeringReport,
     is_out_of_memory,
-    stable_seed,
 )
-from frazil.steering.energies import energies
 
 Floats = NDArray[np.float32]
 OFF_SCALE = 1e6
@@ -82,14 +80,30 @@ def draw(
     on_step: Callable[[int, int], None] | None = None,
     on_plan: Callable[[MemoryPlan], None] | None = None,
 ) -> Drawn:
-    """Draw the samples of one input.
+    """Draw the samples of one input; as `draw_together`."""
+    return draw_together(model, [request], settings, on_step, on_plan)[0]
+
+
+@torch.no_grad()
+def draw_together(
+    model: StructureModel,
+    requests: Sequence[Request],
+    settings: PredictSettings,
+    on_step: Callable[[int, int], None] | None = None,
+    on_plan: Callable[[MemoryPlan], None] | None = None,
+) -> list[Drawn]:
+    """Draw the samples of several inputs in the same calls of the network.
+
+    A sample is the same whatever inputs are drawn beside its own, if they have the same `room`: bit by bit in float32
+    on a CPU, else to rounding. So inputs of like size should go together, which saves padding, too.
 
     Parameters
     ----------
     model : StructureModel
         In evaluation mode; samples are drawn on its device.
-    request : Request
-        Molecules, name, restraints and perhaps a start.
+    requests : sequence of Request
+        Molecules, name, restraints and perhaps a start. One with a start, held atoms, fixed places or representations
+        of its own has to be alone.
     settings : PredictSettings
         Number of samples, sampler, seed, precision, steering.
     on_step : callable, optional
@@ -97,59 +111,71 @@ def draw(
     on_plan : callable, optional
         Called with what memory is needed, before it is.
 
+    Returns
+    -------
+    list of Drawn
+        One for each request.
+
     Raises
     ------
     InputError
         If one of the user's own potentials fails.
     FrazilError
-        If the input does not fit into memory.
+        If the inputs do not fit into memory.
     """
-    origin = _origin(request, settings.steering)
-    request = _moved(request, origin)
-    features = _features(model, request, settings.seed)
-    plan = memory_plan(request.name, model, features, settings, available_memory(features.device))
+    origin = _origin(requests[0], settings.steering)
+    if origin is not None and model.config.reference_frame:
+        raise InputError(
+            f"{requests[0].structure.source}: places that pull as they lie mean nothing to a model that draws ligands "
+            "as they lie on their reference conformer; give the restraint aligned = true, or another model"
+        )
+    moved = [_moved(requests[0], origin), *requests[1:]]
+    if len(moved) > 1 and not all(can_be_joined(request, settings) for request in moved):
+        raise ValueError("a request with a start, held atoms, fixed places or representations has to be drawn alone")
+    features = joined_features(model, moved, settings.seed)
+    name = moved[0].name if len(moved) == 1 else f"{moved[0].name} and {len(moved) - 1} more"
+    plan = memory_plan(name, model, features, settings, available_memory(features.device))
     if on_plan is not None:
         on_plan(plan)
     try:
         acting = forces(features, settings.steering)
         sampler = _sampler(model, acting, settings, origin, plan.samples_at_once)
         result = sampler.sample(
-            model.denoiser.bind(_conditioning(model, request, features), settings.compute),
+            model.denoiser.bind(_conditioning(model, moved[0], features), settings.compute),
             features.atom_mask,
             settings.num_samples,
             settings.preset.steps,
-            PerSampleNoise(settings.seed, [request.name]),
-            start=_start(request, settings, features),
-            hold=_hold(request, features, origin),
+            PerSampleNoise(settings.seed, [request.name for request in moved]),
+            start=_start(moved[0], settings, features, model.config.reference_frame),
+            hold=_hold(moved[0], features, origin),
             trajectory_every=settings.trajectory,
             on_step=on_step,
         )
-        found = energies(acting.reported, result.coords, features.atom_mask)
+        found = joined_energies(acting, result.coords, moved, features, settings.steering)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise FrazilError(
-            f"{request.structure.source}: out of memory with {len(request.structure.atoms)} atoms; "
+            f"{moved[0].structure.source}: out of memory with {len(moved[0].structure.atoms)} atoms; "
             "use a machine with more memory or a smaller structure"
         ) from error
     particles = 1 if sampler.steering is None else sampler.steering.num_particles
-    drawn = _placed(request, result, origin)
-    kept = len(drawn.coords) // settings.num_samples
-    return replace(
-        drawn, energies=found, steering=result.steering, sets=acting.sets, particles=kept, all_particles=particles
-    )
+    return [
+        replace(
+            _placed(request, _of_structure(result, row), origin),
+            energies=found[row],
+            sets=acting.sets,
+            particles=result.coords.shape[1] // settings.num_samples,
+            all_particles=particles,
+        )
+        for row, request in enumerate(moved)
+    ]
 
 
-def _features(model: StructureModel, request: Request, seed: int) -> Features:
-    """Features with their restraints, padded as the model wants them and on its device."""
-    if request.conditioned is None:
-        poses = torch.Generator().manual_seed(stable_seed(seed, request.name, "reference poses"))
-        features = randomize_reference(featurize(request.structure), poses)
-    else:
-        # their reference poses are those that the trunk has seen
-        features = request.conditioned.features
-    features = model.prepare(replace(features, restraints=request.restraints))
-    return features.to(next(model.parameters()).device)
+def can_be_joined(request: Request, settings: PredictSettings) -> bool:
+    """Whether a request can be drawn together with others."""
+    own = (request.start, request.fixed, request.conditioned, _origin(request, settings.steering))
+    return all(one is None for one in own)
 
 
 def _conditioning(model: StructureModel, request: Request, features: Features) -> Conditioning:
@@ -191,14 +217,18 @@ def _moved(request: Request, origin: Tensor | None) -> Request:
     return replace(request, restraints=restraints, fixed=fixed, start=start)
 
 
-def _start(request: Request, settings: PredictSettings, features: Features) -> Start | None:
-    """The start with its unresolved atoms placed, padded as the features are."""
+def _start(request: Request, settings: PredictSettings, features: Features, on_reference: bool) -> Start | None:
+    """The start with its unresolved atoms placed, padded as the features are; perhaps laid onto the reference."""
     if request.start is None or settings.start_sigma is None:
         return None
-    known = torch.from_numpy(request.start)
-    padding = torch.full((features.num_atoms - len(known), 3), float("nan"))
-    coords = torch.cat([known, padding])[None, None].to(features.device)
-    return Start(place_unresolved(coords, torch.isfinite(coords).all(dim=-1), features), settings.start_sigma)
+    start = torch.from_numpy(request.start)
+    padding = torch.full((features.num_atoms - len(start), 3), float("nan"))
+    coords = torch.cat([start, padding])[None, None].to(features.device)
+    known = torch.isfinite(coords).all(dim=-1)
+    placed = place_unresolved(coords, known, features)
+    return Start(
+        rigid_align(placed, features.ref_pos[:, None], known) if on_reference else placed, settings.start_sigma
+    )
 
 
 def _hold(request: Request, features: Features, origin: Tensor | None) -> Hold | None:
@@ -209,6 +239,26 @@ def _hold(request: Request, features: Features, origin: Tensor | None) -> Hold |
     atoms = len(request.fixed.mask)
     coords[0, :atoms], mask[0, :atoms] = torch.from_numpy(request.fixed.coords), torch.from_numpy(request.fixed.mask)
     return Hold(coords, mask, align=rigid_align if origin is None else None)
+
+
+def _of_structure(result: SampleResult, row: int) -> SampleResult:
+    """The result of one structure of the batch, B = 1."""
+    rows = slice(row, row + 1)
+    frames = tuple(
+        replace(
+            frame,
+            noisy=frame.noisy[rows],
+            denoised=frame.denoised[rows],
+            parents=None if frame.parents is None else frame.parents[rows],
+        )
+        for frame in result.trajectory
+    )
+    told = result.steering
+    if told is not None:
+        weights = None if told.log_weights is None else told.log_weights[rows]
+        sizes = tuple((step, size[rows]) for step, size in told.effective_sizes)
+        told = SteeringReport(told.guided_steps, sizes, weights, told.lost[rows])
+    return replace(result, coords=result.coords[rows], finite=result.finite[rows], trajectory=frames, steering=told)
 
 
 def _placed(request: Request, result: SampleResult, origin: Tensor | None) -> Drawn:
@@ -235,6 +285,7 @@ def _placed(request: Request, result: SampleResult, origin: Tensor | None) -> Dr
         samples_at_once=result.samples_at_once,
         halvings=result.halvings,
         evaluations=result.evaluations,
+        steering=result.steering,
         lineage=lineage.numpy(),
     )
 

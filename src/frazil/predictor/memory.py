@@ -80,19 +80,23 @@ def memory_plan(
     Parameters
     ----------
     name : str
-        Of the input.
+        Of the input, or of all of them.
     model : StructureModel
         Loaded already: its weights are not counted, but the engine's copies of them are.
     features : Features
-        Of one structure, padded as the model wants them.
+        Of structures of like size, padded as the model wants them.
     settings : PredictSettings
         Samples, particles, bound, precision, trajectory.
     free : int or None
         Bytes that there are, see `available_memory`.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
-    network = Footprint.of(model.config.network, weights, features.num_tokens, features.num_atoms, settings.compute)
-    drawn = settings.num_samples * settings.steering.particles
+    network = _for_structures(
+        features.batch_size,
+        Footprint.of(model.config.network, weights, features.num_tokens, features.num_atoms, settings.compute),
+        Footprint.of(model.config.network, weights, 0, 0, settings.compute),
+    )
+    drawn = features.batch_size * settings.num_samples * settings.steering.particles
     frames = 0 if settings.trajectory is None else settings.preset.steps // settings.trajectory + 2
     atoms = drawn * features.num_atoms
     held = (_HELD_BY_LOOP + _HELD_BY_FRAME * frames) * atoms * _COORDINATES
@@ -105,6 +109,12 @@ def memory_plan(
         free=free,
         wanted=min(drawn, settings.max_parallel_samples or drawn),
     )
+
+
+def _for_structures(count: int, one: Footprint, none: Footprint) -> Footprint:
+    """What so many structures need together, if weights and libraries take `none` and each takes `one` with them."""
+    conditioning = none.conditioning + count * (one.conditioning - none.conditioning)
+    return Footprint(conditioning, none.kept + count * (one.kept - none.kept), one.sample)
 
 
 def _size(count: int) -> str:

@@ -11,13 +11,15 @@ from rich.console import Console
 
 from frazil.checkpoint import load_model
 from frazil.denoiser import StructureModel
-from frazil.errors import FrazilError, InputError
+from frazil.errors import FrazilError
 from frazil.predictor.drawing import Drawn, draw
-from frazil.predictor.output import write_samples
-from frazil.predictor.progress import StepProgress, teller
+from frazil.predictor.output import clear_leftovers, write_samples
+from frazil.predictor.placing import placed
+from frazil.predictor.progress import StepProgress
 from frazil.predictor.report import SampleReport, report, table, unsatisfied
 from frazil.predictor.requests import Request, plan, refuse_unfit, unseen_entities
 from frazil.predictor.settings import PredictSettings
+from frazil.progress import teller
 from frazil.scores import RANKED_BY
 
 
@@ -92,10 +94,11 @@ def predict(
     settings = settings or PredictSettings()
     say = teller(console)
     requests = plan(inputs, Path(out), settings, say)
+    clear_leftovers(Path(out))
     model, record = load_model(checkpoint)
     refuse_unfit(requests, record.config, Path(checkpoint))
     unseen_entities(requests, record, Path(checkpoint), say)
-    summaries = run(_placed(model, settings), requests, settings, console=console)
+    summaries = run(placed(model, settings.device), requests, settings, console=console)
     refuse_nothing(summaries)
     return summaries
 
@@ -163,14 +166,3 @@ def _lost(request: Request, drawn: Drawn) -> list[str]:
         for group, step in enumerate(drawn.steering.lost[0].tolist())
         if step >= 0
     ]
-
-
-def _placed(model: StructureModel, settings: PredictSettings) -> StructureModel:
-    """The model on the device that was asked for."""
-    if settings.device is None:
-        return model
-    try:
-        return model.to(settings.device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {settings.device}: cannot be used ({reason}); leave it out for the CPU") from error

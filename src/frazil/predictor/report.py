@@ -17,6 +17,7 @@ from torch import Tensor
 from frazil.data.structure import Structure
 from frazil.data.topology import contact_radii, selections, stereocentres
 from frazil.metrics import agreement, chirality_errors, count_clashes, handedness
+from frazil.metrics.clashes import CLASH_FRACTION, within_bonds
 from frazil.predictor.drawing import Drawn, Floats
 from frazil.predictor.requests import Request
 from frazil.restraints import Restraints
@@ -27,6 +28,8 @@ MOST_ROWS: Final = 20
 """Rows of the printed table; the file has all."""
 MOST_WARNINGS: Final = 5
 TERMS_AT_ONCE: Final = 2_000_000
+SMALL: Final = 256
+"""Atoms up to which clashes are looked for among all pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +56,17 @@ class Quality:
             hands=np.sign(handedness(structure.ref_pos, centres)),
         )
 
-    def clashes(self, coords: Floats) -> int:
-        """Pairs of atoms of [A, 3] that are too close."""
-        return count_clashes(coords, self.radii, self.bonds)
+    def clashes(self, samples: NDArray[np.floating]) -> list[int]:
+        """Pairs of atoms that are too close, in each of [S, A, 3]."""
+        if len(self.radii) > SMALL:
+            return [count_clashes(coords, self.radii, self.bonds) for coords in samples]
+        # the same, for all samples and pairs at once
+        free = ~np.asarray(within_bonds(self.bonds, len(self.radii)).todense(), dtype=bool)
+        first, second = np.nonzero(np.triu(free, k=1))
+        least = CLASH_FRACTION * (self.radii[first] + self.radii[second])
+        return [
+            int(np.count_nonzero(np.linalg.norm(coords[first] - coords[second], axis=-1) < least)) for coords in samples
+        ]
 
     def chirality_errors(self, coords: Floats) -> int:
         """Stereocentres of [A, 3] that are flat or of the wrong hand."""
@@ -101,11 +112,12 @@ def report(request: Request, drawn: Drawn) -> tuple[SampleReport, ...]:
     names = selections(request.structure)
     kept = verdicts(request.restraints, torch.from_numpy(coords), names, partial(_as_steered, sets=drawn.sets))
     quality, alike = Quality.of(request.structure), agreement(coords, _residues(request.structure))
+    clashes = quality.clashes(coords)
     reports = [
         SampleReport(
             sample=index,
             verdict=kept[row],
-            clashes=quality.clashes(coords[row]),
+            clashes=clashes[row],
             chirality_errors=quality.chirality_errors(coords[row]),
             mean_lddt=float(alike[row]) if isfinite(alike[row]) else None,
             energies={name: values[index] for name, values in drawn.energies.items()},

@@ -69,7 +69,7 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
         raise InputError("no input given: name a structure file, SDF, SMILES, CCD code, FASTA or YAML")
     found = [one for source in inputs for one in _read(source, settings.seed)]
     structures = [structure for structure, _ in found]
-    start = None if settings.start is None else _start_structure(settings.start, settings.seed)
+    start = None if settings.start is None else start_structure(settings.start, settings.seed)
     names = unique_names(structure.name for structure in structures)
     for name, structure in zip(names, structures, strict=True):
         if name != structure.name:
@@ -77,7 +77,7 @@ def plan(inputs: Sequence[str | Path], out: Path, settings: PredictSettings, say
     for name in names:
         _refuse_earlier(out / name, settings.overwrite)
     return [
-        _request(name, structure, out / name, start, settings.steering, conditioned)
+        request_of(name, structure, out / name, settings.steering, start, conditioned)
         for name, (structure, conditioned) in zip(names, found, strict=True)
     ]
 
@@ -151,14 +151,21 @@ def _read(source: str | Path, seed: int) -> list[tuple[Structure, Conditioned | 
     return [(structure, None) for structure in read_all([source], seed=seed)]
 
 
-def _request(
+def request_of(
     name: str,
     structure: Structure,
     folder: Path,
-    start: Structure | None,
     settings: SteeringSettings,
-    conditioned: Conditioned | None,
+    start: Structure | None = None,
+    conditioned: Conditioned | None = None,
 ) -> Request:
+    """The request for a structure, with its restraints and held atoms.
+
+    Raises
+    ------
+    InputError
+        If the start does not fit, a restraint or fixed chain names no atom, or there is nothing to steer by.
+    """
     begin = None if start is None else _start_of(structure, start)
     stored = None if conditioned is None else conditioned.features.restraints
     structure, restraints = restrained(structure, settings, stored)
@@ -173,7 +180,14 @@ def _refuse_earlier(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: holds earlier results; choose another --out, or replace them with --overwrite")
 
 
-def _start_structure(path: Path, seed: int) -> Structure:
+def start_structure(path: Path, seed: int) -> Structure:
+    """The structure that samples start from.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or has no coordinates.
+    """
     start = read(path, seed=seed)
     if not start.has_coords:
         raise InputError(f"{path}: no coordinates to start from; give a structure file")

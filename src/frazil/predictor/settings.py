@@ -57,6 +57,8 @@ class SteeringSettings:
     """Particles of each sample; 1 is guidance alone."""
     moves: int = 20
     """Moves of guidance at each step; 0 leaves it to the particle filter."""
+    longest_move: float = 2.0
+    """Angstrom, how far guidance takes an atom in one move at most."""
     last_step: bool = True
     """Whether guidance acts at the last step."""
     strength: float = 4.0
@@ -84,6 +86,8 @@ class SteeringSettings:
                 raise InputError(f"steering: {name} is {getattr(self, name)}; give at least {least}")
         if self.moves == 0 and self.particles == 1:
             raise InputError("steering: moves is 0 with a single particle; give moves, or particles to choose among")
+        if not self.longest_move > 0:
+            raise InputError(f"steering: longest_move is {self.longest_move}; give a distance above 0")
         if not (isfinite(self.strength) and self.strength >= 0):
             raise InputError(f"steering: lambda is {self.strength}; give a number of at least 0")
         if not 0 <= self.ess_threshold <= 1:

@@ -40,7 +40,9 @@ class Forces:
         """Guidance, a particle filter, both in one, or None where nothing acts."""
         if not self.acting:
             return None
-        guidance = Guidance(self.acting, settings.moves, settings.last_step) if settings.moves else None
+        guidance = None
+        if settings.moves:
+            guidance = Guidance(self.acting, settings.moves, settings.last_step, longest_move=settings.longest_move)
         if settings.particles == 1:
             return guidance
         return ParticleFilter(

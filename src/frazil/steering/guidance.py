@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import final
 
 import torch
@@ -65,11 +66,14 @@ class Guidance:
         Step scale in the proposal's shift; None for the step's own, which is right.
     atoms_at_once : int
         Most atoms (structures x samples x atoms) in one call of a potential, as far as whole samples allow.
+    longest_move : float
+        Angstrom, how far an atom goes in one move at most; where atoms lie on a line a gradient has no bound.
 
     Raises
     ------
     InputError
-        If `num_moves` or `atoms_at_once` is below 1; while running, if a potential fails, gives another shape or NaN.
+        If `num_moves` or `atoms_at_once` is below 1, or `longest_move` is not above 0; while running,
+        if a potential fails, gives another shape or NaN.
 
     Examples
     --------
@@ -92,12 +96,15 @@ class Guidance:
     last_step: bool = True
     proposal_step_scale: float | None = None
     atoms_at_once: int = ATOMS_AT_ONCE
+    longest_move: float = inf
 
     def __post_init__(self) -> None:
         if self.num_moves < 1:
             raise InputError(f"number of guidance moves is {self.num_moves}: give at least 1")
         if self.atoms_at_once < 1:
             raise InputError(f"atoms_at_once is {self.atoms_at_once}: give at least 1")
+        if not self.longest_move > 0:
+            raise InputError(f"longest_move is {self.longest_move}: give a distance above 0")
 
     @property
     def num_particles(self) -> int:
@@ -144,10 +151,18 @@ class Guidance:
             moved = torch.zeros_like(denoised)
             for acting in filter(None, turns):
                 gradient = weighted_gradient(acting, denoised + moved, record.atom_mask, record.step.t)
-                moved = moved - torch.where(record.mobile[:, None, :, None], gradient, 0)
+                moved = moved - torch.where(record.mobile[:, None, :, None], self._bounded(gradient), 0)
             return moved
 
         return by_samples(moves, record.denoised, self.atoms_at_once)
+
+    def _bounded(self, gradient: Tensor) -> Tensor:
+        """Each atom's [..., 3] shortened to the longest move; none at all where it has overflown."""
+        if self.longest_move == inf:
+            return gradient
+        size = gradient.norm(dim=-1, keepdim=True)
+        share = (self.longest_move / size.clamp(min=self.longest_move)).nan_to_num(nan=0.0)
+        return torch.where(torch.isfinite(size), gradient * share, 0)
 
 
 def never_lost(atom_mask: Tensor, num_groups: int) -> Tensor:
