@@ -20,7 +20,7 @@ from frazil.metrics import (
     rmsd,
     superposition,
 )
-from frazil.metrics.matching import MAX_ASSIGNMENTS
+from frazil.metrics.matching import MAX_ASSIGNMENTS, MISSING, superposed_errors
 from frazil.metrics.neighbours import neighbour_pairs
 
 TETRAHEDRON = np.array([[0.0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -266,3 +266,29 @@ def test_agreement_of_many_samples_is_that_of_some():
     shown = samples[::4]
     assert found[1] == pytest.approx(np.mean([lddt(samples[1], one) for one in shown]), abs=1e-12)
     assert np.isfinite(found).all()
+
+
+def test_errors_of_many_superpositions_are_those_of_each():
+    target = cloud(21, 12)
+    candidates = np.stack([moved(target + cloud(seed, 12, 1.0), seed) for seed in range(6)])
+    candidates[1] *= MIRROR
+    candidates[2, 3] = np.nan
+    target[5] = np.nan
+    found = superposed_errors(candidates, target)
+    resolved = np.isfinite(target).all(axis=1)
+    for number, (one, error) in enumerate(zip(candidates, found, strict=True)):
+        count = resolved.sum() - (number == 2)
+        assert error - MISSING * (number == 2) == pytest.approx(count * rmsd(one, target) ** 2, rel=1e-6)
+
+
+def test_a_dendrimer_with_a_thousand_symmetries_is_matched_at_once():
+    """Each of nine pairs may be swapped by itself: 512 symmetries, all of which superpose in one go."""
+    points = cloud(22, 24)
+    swaps = np.array([[pair ^ (number >> (pair // 2) & 1) for pair in range(18)] for number in range(512)])
+    matcher = Matcher(24, [], [swaps])
+    for number in (1, 77, 511):
+        sample = points.copy()
+        sample[:18] = points[swaps[number]]
+        sample = moved(sample, number)
+        order = matcher.match(sample, points)
+        assert rmsd(sample[order], points) < 1e-6

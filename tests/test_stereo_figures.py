@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,17 +49,6 @@ class Ligand:
         features = replace(featurize(structure), restraints=physical_restraints(structure))
         return cls(structure, features, torch.tensor(inverted(structure), dtype=torch.float32))
 
-    def denoise(self, coords: Tensor, sigma: Tensor) -> Tensor:
-        """The exact denoiser of a Gaussian about the wrong conformer, laid onto the sample."""
-        mean = rigid_align(self.wrong.expand_as(coords), coords, torch.ones(coords.shape[:-1]))
-        variance = sigma[..., None, None] ** 2
-        return (SPREAD**2 * coords + variance * mean) / (SPREAD**2 + variance)
-
-    def draw(self, steering: Steering | None) -> Tensor:
-        sampler = Sampler(KarrasSchedule(), steering=steering)
-        noise = PerSampleNoise(0, [self.structure.name])
-        return sampler.sample(self.denoise, self.features.atom_mask, SAMPLES, 100, noise).coords[0]
-
     def verdicts(self, coords: Tensor) -> list[tuple[bool, bool]]:
         """Right hand and side throughout; bonds and angles in their bounds; of each sample."""
         right = self.stereo(self.structure.ref_pos)
@@ -87,6 +76,42 @@ class Ligand:
         return {**hands, **sides}
 
 
+@dataclass(frozen=True, eq=False)
+class Ligands:
+    """All of them, drawn together."""
+
+    each: list[Ligand]
+    features: Features
+    wrong: Tensor
+    """[B, 1, A, 3]."""
+
+    @classmethod
+    def of(cls, codes: Sequence[str]) -> Ligands:
+        each = [Ligand.of(code) for code in codes]
+        features = Features.stack([one.features for one in each])
+        wrong = torch.zeros_like(features.ref_pos)
+        for row, one in enumerate(each):
+            wrong[row, : len(one.wrong)] = one.wrong
+        return cls(each, features, wrong[:, None])
+
+    def denoise(self, coords: Tensor, sigma: Tensor) -> Tensor:
+        """The exact denoiser of a Gaussian about the wrong conformer, laid onto the sample."""
+        mean = rigid_align(self.wrong.expand_as(coords), coords, self.features.atom_mask[:, None].float())
+        variance = sigma[..., None, None] ** 2
+        return (SPREAD**2 * coords + variance * mean) / (SPREAD**2 + variance)
+
+    def verdicts(self, steering: Steering | None) -> list[tuple[bool, bool]]:
+        """Of all samples drawn with it."""
+        sampler = Sampler(KarrasSchedule(), steering=steering)
+        noise = PerSampleNoise(0, [one.structure.name for one in self.each])
+        drawn = sampler.sample(self.denoise, self.features.atom_mask, SAMPLES, 100, noise).coords
+        return [
+            verdict
+            for one, coords in zip(self.each, drawn, strict=True)
+            for verdict in one.verdicts(coords[:, : one.features.num_atoms])
+        ]
+
+
 def inverted(structure: Structure) -> np.ndarray:
     """A conformer with every centre and stereo double bond inverted; the mirror image if there is none."""
     mol = to_rdkit(structure, 0, structure.ref_pos)
@@ -111,42 +136,40 @@ def inverted(structure: Structure) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def ligands() -> list[Ligand]:
-    return [Ligand.of(code) for code in LIGANDS]
+def ligands() -> Ligands:
+    return Ligands.of(LIGANDS)
 
 
-def shares(ligands: list[Ligand], steering: Callable[[Ligand], Steering | None], told: str) -> tuple[float, float]:
+def shares(ligands: Ligands, steering: Steering | None, told: str) -> tuple[float, float]:
     """Share of samples with the right stereo, and of those that also have bonds and angles in their bounds."""
-    verdicts = np.array([v for ligand in ligands for v in ligand.verdicts(ligand.draw(steering(ligand)))])
+    verdicts = np.array(ligands.verdicts(steering))
     right, all_right = verdicts[:, 0].mean(), verdicts.all(axis=1).mean()
     print(f"{told}: right stereo {right:.1%}, and bonds and angles in their bounds {all_right:.1%}")
     return float(right), float(all_right)
 
 
-def guided(ligand: Ligand, last_step: bool = True) -> Guidance:
-    return Guidance(default_potentials(ligand.features, ("physical",)), last_step=last_step)
+def guided(ligands: Ligands, last_step: bool = True) -> Guidance:
+    return Guidance(default_potentials(ligands.features, ("physical",)), last_step=last_step)
 
 
-def test_the_denoiser_alone_is_wrong(ligands: list[Ligand]) -> None:
-    right, _ = shares(ligands, lambda ligand: None, "unguided")
+def test_the_denoiser_alone_is_wrong(ligands: Ligands) -> None:
+    right, _ = shares(ligands, None, "unguided")
     assert right < 0.3
 
 
-def test_guidance_turns_wrong_hands_and_sides_right(ligands: list[Ligand]) -> None:
-    right, all_right = shares(ligands, guided, "guided")
+def test_guidance_turns_wrong_hands_and_sides_right(ligands: Ligands) -> None:
+    right, all_right = shares(ligands, guided(ligands), "guided")
     assert right >= 0.95
     assert all_right >= 0.95
 
 
-def test_the_last_step_is_worth_stating(ligands: list[Ligand]) -> None:
-    right, _ = shares(ligands, lambda ligand: guided(ligand, last_step=False), "guided up to the last step but one")
+def test_the_last_step_is_worth_stating(ligands: Ligands) -> None:
+    right, _ = shares(ligands, guided(ligands, last_step=False), "guided up to the last step but one")
     assert right >= 0.9
 
 
-def test_particles_do_no_harm(ligands: list[Ligand]) -> None:
-    def filtered(ligand: Ligand) -> ParticleFilter:
-        return ParticleFilter(default_potentials(ligand.features, ("physical",)), guidance=guided(ligand))
-
+def test_particles_do_no_harm(ligands: Ligands) -> None:
+    filtered = ParticleFilter(default_potentials(ligands.features, ("physical",)), guidance=guided(ligands))
     right, all_right = shares(ligands, filtered, "three particles, guided")
     assert right >= 0.95
     assert all_right >= 0.95

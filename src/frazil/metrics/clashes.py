@@ -57,7 +57,7 @@ def _blocks(coords: ArrayLike, radii: ArrayLike, bonds: Ints, fraction: float) -
     resolved = np.flatnonzero(np.isfinite(x).all(axis=-1))
     if len(resolved) < 2:
         return
-    connected = _within_bonds(np.asarray(bonds, dtype=np.int64).reshape(-1, 2), len(x))
+    connected = within_bonds(np.asarray(bonds, dtype=np.int64).reshape(-1, 2), len(x))
     for i, j, distance in neighbour_pairs(x[resolved], 2 * fraction * float(r[resolved].max())):
         i, j = resolved[i], resolved[j]
         close = distance < fraction * (r[i] + r[j])
@@ -68,8 +68,8 @@ def _blocks(coords: ArrayLike, radii: ArrayLike, bonds: Ints, fraction: float) -
             yield np.stack([i[free], j[free]], axis=1)
 
 
-def _within_bonds(bonds: Ints, num_atoms: int) -> csr_matrix:
-    """Sparse [A, A] bool: pairs that one, two or three bonds join; its size is linear in the number of atoms."""
+def within_bonds(bonds: Ints, num_atoms: int) -> csr_matrix:
+    """Sparse [A, A] bool, linear in size: pairs that one, two or three bonds join, which no distance makes a clash."""
     ends = np.concatenate([bonds, bonds[:, ::-1]])
     entries = (np.ones(len(ends), dtype=np.int32), (ends[:, 0], ends[:, 1]))
     step = csr_matrix(entries, shape=(num_atoms, num_atoms))

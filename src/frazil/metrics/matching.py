@@ -15,6 +15,8 @@ from frazil.metrics.superposition import Floats, Ints, resolved_in_both, superpo
 MAX_ASSIGNMENTS = 24
 """Up to so many assignments of equal chains are tried one by one."""
 MAX_ROUNDS = 20
+MOST_COORDS = 200_000
+"""Atoms superposed at once."""
 MISSING = 1e6
 """Squared distance for an atom that only the reference has: matching as many atoms as possible comes first."""
 
@@ -26,7 +28,7 @@ class Matcher:
     by least squared distance, and repeat until nothing changes; the best end wins. Starts are all assignments of
     equal chains, up to 24 of them; beyond, each chain of the rarest entity laid on each of its copies, as in
     AlphaFold-Multimer (Evans et al. 2021, section 7.3), with an optimal instead of a greedy assignment. Where a
-    single molecule has all the symmetric atoms, each of its symmetries is a start.
+    single molecule has all the symmetric atoms, the one of its symmetries that superposes best is a start too.
 
     Parameters
     ----------
@@ -103,13 +105,20 @@ class Matcher:
         return order
 
     def _starts(self, x: Floats, y: Floats) -> Iterator[Ints]:
-        rows = self._alternatives[0] if len(self._alternatives) == 1 else None
         for order in self._chain_starts(x, y):
             yield order
-            for row in () if rows is None else rows[1:]:
-                turned = order.copy()
-                turned[rows[0]] = order[row]  # type: ignore[index]
-                yield turned
+            if len(self._alternatives) == 1:
+                yield self._best_turn(order, x, y)
+
+    def _best_turn(self, order: Ints, x: Floats, y: Floats) -> Ints:
+        """Of all symmetries of the only molecule that has any, the one that superposes best."""
+        [rows] = self._alternatives
+        orders = np.repeat(order[None], len(rows), axis=0)
+        orders[:, rows[0]] = order[rows]
+        size = max(1, MOST_COORDS // len(order))
+        errors = [superposed_errors(x[orders[at : at + size]], y) for at in range(0, len(rows), size)]
+        best: Ints = orders[int(np.concatenate(errors).argmin())]
+        return best
 
     def _chain_starts(self, x: Floats, y: Floats) -> Iterator[Ints]:
         yield self._identity.copy()
@@ -124,6 +133,23 @@ class Matcher:
         for target, moving in product(anchors, anchors):
             if resolved_in_both(x[moving], y[target]).any():
                 yield self._nearest(superposition(x[moving], y[target])(x), y)
+
+
+def superposed_errors(candidates: Floats, y: Floats) -> Floats:
+    """Least sum of squared distances to y [A, 3] of each of the candidates [P, A, 3], after superposition [P].
+
+    Kabsch 1978: from the singular values of the covariance alone. `MISSING` for every atom that only y has.
+    """
+    known, wanted = np.isfinite(candidates).all(axis=-1), np.isfinite(y).all(axis=-1)
+    both = np.expand_dims(known & wanted, -1)
+    count = np.maximum(both.sum(axis=1, keepdims=True), 1)
+    a, b = np.where(both, candidates, 0.0), np.where(both, y, 0.0)
+    a, b = (np.where(both, one - one.sum(axis=1, keepdims=True) / count, 0.0) for one in (a, b))
+    covariance = a.transpose(0, 2, 1) @ b
+    stretch = np.linalg.svd(covariance, compute_uv=False)
+    stretch[:, 2] *= np.where(np.linalg.det(covariance) < 0, -1.0, 1.0)
+    squared = (a**2).sum(axis=(1, 2)) + (b**2).sum(axis=(1, 2)) - 2 * stretch.sum(axis=1)
+    return np.asarray(np.maximum(squared, 0.0) + MISSING * (wanted & ~known).sum(axis=1))
 
 
 def _squared(moved: Floats, y: Floats) -> Floats:
