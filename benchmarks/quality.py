@@ -2,8 +2,9 @@
 
     python -m benchmarks.quality --checkpoint demo/run --reference src/frazil/assets/1as5.cif.gz
 
-`make demo` trains such a model, in the frame of its data; `demo-turned/run` of the results is the same network trained
-with `coordinate_augmentation = true` (learning rate 0.006, 1,300 steps), whose samples are for one half mirror images.
+`make demo-train` trains such a model, in the frame of its data; `demo-turned/run` of the results is the same network
+trained with `coordinate_augmentation = true` (learning rate 0.006, 1,300 steps), whose samples are for one half mirror
+images.
 Each row is so many samples of one method; the measures are those of `frazil evaluate`: lDDT and RMSD to the nearest
 model of the reference, clashes and wrong stereocentres, and besides the mean RMSD between two samples (spread), which
 falls where a method is precise only because all its samples are alike. The reference's 200 steps and the other presets

@@ -141,6 +141,7 @@ def _features(tokens: int, atoms_per_token: int) -> Features:
         ref_charge=per_atom.float(),
         ref_atom_name_chars=per_atom[..., None].expand(-1, -1, chemistry.NAME_LENGTH),
         ref_space_uid=atom_token,
+        ref_chirality=per_atom,
         backbone_index=per_atom,
         plddt=100.0 * present,
         coords=torch.zeros((1, 1, *atom_token.shape[1:], 3)),
