@@ -11,9 +11,14 @@ PEER_PIP := $(PEER)/bin/python -m pip install $(PIP_OPTIONS)
 DEMO := demo
 ENSEMBLE := src/frazil/assets/1as5.cif.gz
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo demo-train test test-slow lint docs clean
 
-demo: $(VENV)/.frazil
+demo: $(VENV)/.frazil-pages
+	rm -rf $(DEMO)
+	$(BIN)/frazil sample examples/ligands.smi --out $(DEMO) --trajectory 1
+	@echo "Look at $(DEMO)/report.html, and at each molecule's own: $(DEMO)/ibuprofen/report.html"
+
+demo-train: $(VENV)/.frazil
 	rm -rf $(DEMO)
 	$(BIN)/frazil train --data $(ENSEMBLE) --out $(DEMO)/run --max-minutes 3 --config examples/ensemble.toml
 	$(BIN)/frazil sample $(ENSEMBLE) --checkpoint $(DEMO)/run --out $(DEMO)/samples --num-samples 8
@@ -29,6 +34,9 @@ test: lint
 test-slow: $(VENV)/.frazil-dev $(PEER)/.frazil
 	FRAZIL_PEER_PYTHON="$(CURDIR)/$(PEER)/bin/python" $(BIN)/python -m pytest -m slow --durations=10
 
+docs: $(VENV)/.frazil-dev
+	$(BIN)/mkdocs build --strict
+
 lint: $(VENV)/.frazil-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +49,10 @@ $(VENV)/.frazil: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (some minutes the first time)"
 	$(PIP) torch
 	$(PIP) -e .
+	touch $@
+
+$(VENV)/.frazil-pages: $(VENV)/.frazil
+	$(PIP) -e '.[pages]'
 	touch $@
 
 $(VENV)/.frazil-dev: $(VENV)/.frazil
