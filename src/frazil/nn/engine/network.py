@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 from typing import final
 
 import torch
@@ -206,11 +207,16 @@ def _state(network: ScoreNetwork) -> list[object]:
     The counters of changes do not move for fused optimisers and changes of `.data`, so the sum is needed beside them.
     """
     weights = [p.detach() for p in network.parameters()]
-    # a sum in a wider type copies what it sums: in blocks, since the copies fragmented the heap to twice its size
     blocks = (block for p in weights for block in p.float().flatten().view(torch.int32).split(SUMMED_AT_ONCE))
-    bits = (block.sum(dtype=torch.int64) for block in blocks)
+    count = sum(max(1, ceil(p.numel() / SUMMED_AT_ONCE)) for p in weights)
+    # memory for the sums, and for integers in the wider type that they are summed in, is taken once: taken block by
+    # block, small results came to lie between freed large ones and the heap grew by twice the weights now and then
+    sums = torch.empty(count, dtype=torch.int64, device=weights[0].device)
+    wide = torch.empty(SUMMED_AT_ONCE, dtype=torch.int64, device=weights[0].device)
+    for total, block in zip(sums, blocks, strict=True):
+        torch.sum(wide[: len(block)].copy_(block), dim=0, out=total)
     places = [(p.device, p.dtype, p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters()]
-    return [*places, *torch.stack(list(bits)).tolist()]
+    return [*places, *sums.tolist()]
 
 
 def _signal(s: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
