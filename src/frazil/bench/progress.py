@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.status import Status
 
+from frazil.progress import teller
+
 
 class Progress:
     """A status line in a terminal, plain lines anywhere else.
@@ -52,5 +54,4 @@ class Progress:
 
     def note(self, line: str) -> None:
         """A line that stays."""
-        if self._console is not None:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        teller(self._console)(line)

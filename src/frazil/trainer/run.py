@@ -15,6 +15,7 @@ from frazil.allocator import keep_freed_memory
 from frazil.atomic import atomic
 from frazil.checkpoint import RunRecord
 from frazil.errors import InputError
+from frazil.progress import teller
 from frazil.trainer.conductor import STATE_FILE, Conductor
 from frazil.trainer.dataset import Dataset, load_dataset
 from frazil.trainer.fitting import fit
@@ -128,9 +129,10 @@ def train(
     init_once = stored.init if stored else init
     if standing.main:
         _describe(out, settings, dataset, stored, init_once)
+    say = teller(console)
     begin = () if init is None else (f"starting from the weights of {init}",)
     for note in (*begin, *dataset.notes):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(note)
     structures = len(dataset.structures.num_tokens)
     # weights that come from elsewhere have seen other molecules, too
     entities = () if init_once else dataset.entities
@@ -142,7 +144,7 @@ def train(
     result = TrainResult(
         out, module.steps, module.skipped, conductor.elapsed, conductor.stopped, conductor.signal, conductor.validation
     )
-    console.print(result.text(), markup=False, highlight=False, soft_wrap=True)
+    say(result.text())
     return result
 
 
