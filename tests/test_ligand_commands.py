@@ -49,6 +49,15 @@ def test_a_smiles_needs_no_checkpoint_and_gets_the_defaults_of_the_built_in_mode
     assert all(mol.HasSubstructMatch(Chem.MolFromSmiles("c1ccccc1")) for mol in mols)
 
 
+def test_a_model_of_ligands_that_one_trained_is_used_like_the_built_in_one(tmp_path: Path, run: Path) -> None:
+    result = frazil("sample", "CC(C)O", "--checkpoint", run, "--out", tmp_path, "--steps", 2, "--no-report")
+    assert result.exit_code == 0, result.output
+    [row] = summary(tmp_path)
+    rows = json.loads((tmp_path / row["name"] / "samples.json").read_text())
+    assert len(rows) == 10 and {one["sampler"] for one in rows} == {"fast"}
+    assert all(one["steps_guided"] > 0 for one in rows)
+
+
 def test_flags_and_files_come_before_the_defaults(tmp_path: Path, run: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text("[sample]\nnum_samples = 3\nsteps = 2\n")

@@ -14,7 +14,15 @@ from frazil.config import Config, predict_settings
 from frazil.data.ligand_files import refuse_folder
 from frazil.data.reading import refuse_missing
 from frazil.errors import InputError
-from frazil.ligands import SampleChoices, draws_ligands, ligand_defaults, ligand_steering, sample, write_pages
+from frazil.ligands import (
+    SampleChoices,
+    draws_ligands,
+    ligand_defaults,
+    ligand_steering,
+    reads_molecules,
+    sample,
+    write_pages,
+)
 from frazil.ligands.pages import MOST_PAGES
 from frazil.predictor.engine import FAILED
 
@@ -35,7 +43,7 @@ def sample_inputs(
         if checkpoint is None:
             refuse_folder(source)
     if draws_ligands(inputs, checkpoint):
-        if checkpoint is None:
+        if reads_molecules(checkpoint):
             asked = bool(config.steering.get("requests") or steering.get("requests"))
             config = replace(
                 config,

@@ -103,8 +103,17 @@ def draws_ligands(inputs: Sequence[str | Path], checkpoint: str | Path | None) -
         raise InputError(f"{others[0]}: cannot be drawn together with a list of ligands, {lists[0]}; do one at a time")
     if others or not inputs:
         return False
+    # read in any case: a checkpoint that is none is refused here, before anything is made
+    reads = reads_molecules(checkpoint)
+    return bool(lists) or reads
+
+
+def reads_molecules(checkpoint: str | Path | None) -> bool:
+    """Whether a model reads the graphs of molecules, as the built-in one (None) does, and is used as that one is."""
+    if checkpoint is None:
+        return True
     trunk = read_record(checkpoint).config.trunk
-    return bool(lists) or (trunk is not None and trunk.molecule_graph)
+    return trunk is not None and trunk.molecule_graph
 
 
 def sample(

@@ -1,4 +1,4 @@
-"""How the built-in model is used where nothing else is said."""
+"""How models of ligands, the built-in one and one's own, are used where nothing else is said."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def fast_precision() -> str:
 
 
 def ligand_defaults() -> dict[str, Any]:
-    """Fields of `PredictSettings` for the built-in model."""
+    """Fields of `PredictSettings` for models of ligands."""
     return {"num_samples": 10, "sampler": "fast", "precision": fast_precision()}
 
 
 def ligand_steering(*, asked: bool) -> dict[str, Any]:
-    """Fields of `SteeringSettings` for the built-in model: bonds, angles and stereo hold, and so does what is `asked`.
+    """Fields of `SteeringSettings` for models of ligands: bonds, angles and stereo hold, and so does what is `asked`.
 
     >>> ligand_steering(asked=False)
     {'sets': ('physical',), 'moves': 10, 'longest_move': 0.3}
