@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from frazil.data.write import write_sdf
 from frazil.errors import InputError
 from frazil.metrics import rmsd
 from frazil.predictor import PredictSettings, SteeringSettings
-from frazil.predictor.drawing import draw, draw_together
+from frazil.predictor.drawing import Drawn, draw, draw_together
 from frazil.predictor.engine import DONE, FAILED, KEPT, Entry, LocalEngine
 from frazil.predictor.finishing import Finishing
 from frazil.predictor.joined import room
@@ -328,6 +329,22 @@ def test_hydrogens_minimisation_and_clusters_are_written_and_told(run: Path, tmp
     records = list(Chem.SDMolSupplier(str(tmp_path / "lig1" / "samples.sdf"), removeHs=False))
     assert [mol.GetNumAtoms() for mol in records] == [12] * len(kept)
     assert [mol.GetIntProp("sample") for mol in records] == [row["sample"] for row in kept]
+
+
+def test_a_ligand_without_a_finite_sample_fails_and_the_others_are_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(*arguments: Any) -> list[Drawn]:
+        first, *others = draw_together(*arguments)
+        nowhere = replace(first, coords=first.coords * np.nan, finite=np.zeros_like(first.finite))
+        return [nowhere, *others]
+
+    monkeypatch.setattr("frazil.predictor.ligands.draw_together", diverging)
+    job = job_of(run, tmp_path, replace(QUICK, num_samples=1), hydrogens=True, minimize=True, cluster=0.5)
+    outcomes = {one.name: one for one in job.open().work(entries_of(ASPIRIN, "CC(=O)Nc1ccc(O)cc1CC"))}
+    assert [outcomes[name].status for name in ("lig1", "lig2")] == [FAILED, DONE]
+    assert "none of 1 samples is finite" in outcomes["lig1"].reason
+    assert not (tmp_path / "lig1" / "samples.sdf").exists()
 
 
 def test_a_minimum_of_the_force_field_has_bonds_of_the_right_length(run: Path, tmp_path: Path) -> None:

@@ -115,6 +115,21 @@ def test_a_second_molecule_in_a_record_is_not_dropped_in_silence(tmp_path: Path)
             reads()
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_data_field_may_hold_the_line_that_ends_a_molecule(tmp_path: Path, newline: str) -> None:
+    alone = f"{Chem.MolToMolBlock(Chem.MolFromSmiles('CCO'))}> <log>\nfirst\nM  END\n\n"
+    path = tmp_path / "lib.sdf"
+    path.write_text(f"{alone}> <id>\n7\n\n$$$$\n", newline=newline)
+    [one] = texts(path)
+    assert ligand_of(one.text).smiles == "CCO"
+    assert len(read(path).atoms) == 3
+    path.write_text(f"{alone}{Chem.MolToMolBlock(Chem.MolFromSmiles('CCN'))}$$$$\n", newline=newline)
+    [joined] = texts(path)
+    for reads in (lambda: ligand_of(joined.text), lambda: read(path)):
+        with pytest.raises(InputError, match="more than one molecule"):
+            reads()
+
+
 def test_a_code_is_the_ligand_of_the_dictionary_and_in_a_file_it_is_a_smiles(tmp_path: Path) -> None:
     [code] = texts("STI")
     assert (code.name, code.origin) == ("STI", "STI")

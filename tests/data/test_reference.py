@@ -176,6 +176,21 @@ def test_all_angles_are_alike_likely(jointed):
     assert torch.equal(*(turn_torsions(jointed, generator(3)).ref_pos for _ in range(2)))
 
 
+def test_conformers_of_residues_are_turned_each_within_itself(features):
+    turned = turn_torsions(features, generator(0))
+    bonds = features.representative_atom_index[0][features.token_bonds[0]]
+    moved = 0
+    for atoms in spaces(features):
+        before, after = (torch.cdist(one.ref_pos[0], one.ref_pos[0]) for one in (features, turned))
+        single = len(features.atom_token_index[0, atoms].unique()) == 1
+        within = atoms[bonds].all(dim=-1)
+        near = atoms[:, None] & atoms if single else torch.zeros_like(before, dtype=torch.bool)
+        near[tuple(bonds[within].T)] = True
+        assert torch.allclose(before[near], after[near], atol=1e-4)
+        moved += bool((before - after)[atoms][:, atoms].abs().max() > 0.1)
+    assert moved == 3, "the modified residues, whose tokens are atoms"
+
+
 def test_what_has_no_bond_to_turn_about_stays(jointed):
     for smiles in ("[Na+]", "CC", "c1ccccc1", "C=C"):
         rigid = featurize(read(smiles))

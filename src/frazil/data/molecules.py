@@ -23,6 +23,7 @@ MAX_TRIALS = 512
 """Choices of nitrogens with a hydrogen that are tried for an aromatic molecule."""
 
 _END_OF_MOLECULE = re.compile(r"^M  END\s*$", re.MULTILINE)
+_DATA_FIELD = re.compile(r"^>.*\n(?:.*\S.*\n?)*", re.MULTILINE)
 _EMBED_ITERATIONS = 20
 _BOND_TYPES = {
     Chem.BondType.SINGLE: BondType.SINGLE,
@@ -57,7 +58,9 @@ def refuse_several(record: str, name: str) -> None:
     InputError
         Naming the record as given.
     """
-    if len(_END_OF_MOLECULE.findall(record)) > 1:
+    end = _END_OF_MOLECULE.search(record)
+    # a data field may hold any text, this line as well
+    if end and _END_OF_MOLECULE.search(_DATA_FIELD.sub("", record[end.end() :])):
         raise InputError(f"{name} holds more than one molecule; put a line of $$$$ after each")
 
 

@@ -75,15 +75,16 @@ def share_reference_frame(features: Features, generator: torch.Generator) -> Fea
 
 
 def turn_torsions(features: Features, generator: torch.Generator) -> Features:
-    """Turn the reference conformer about each of its rotatable bonds by an angle of its own, all angles alike likely.
+    """Turn reference conformers about each of their rotatable bonds by an angle of its own, all angles alike likely.
 
     Lengths, angles, rings, double bonds and stereo stay; which torsions are usual is then nowhere to be read off the
     conformer, and a network in training has to know it from the covalent graph. Atoms may end up on top of each other.
+    Residues of one token, whose bonds no feature tells, keep their conformers.
 
     Parameters
     ----------
     features : Features
-        One structure, B = 1, that is one molecule whose tokens are atoms.
+        One structure, B = 1.
     generator : torch.Generator
         Source of the angles, on the CPU.
 
@@ -94,11 +95,12 @@ def turn_torsions(features: Features, generator: torch.Generator) -> Features:
     """
     if features.batch_size != 1:
         raise ValueError(f"turn_torsions works on one structure, this batch holds {features.batch_size}")
-    atom = features.representative_atom_index[0].numpy()
-    joined = features.token_bonds[0, :, 0].numpy() >= 0
-    pairs, orders = features.token_bonds[0].numpy()[joined], features.token_bond_type[0].numpy()[joined]
-    kinds = np.where(orders == 1, struc.BondType.SINGLE, struc.BondType.ANY)
-    bonds = struc.BondList(features.num_atoms, np.column_stack([atom[pairs], kinds]))
+    ends = features.representative_atom_index[0][features.token_bonds[0]].numpy()
+    space = features.ref_space_uid[0].numpy()[ends]
+    # a conformer is turned within itself: a bond to another residue leads to where that one's conformer lies
+    joined = (features.token_bonds[0, :, 0].numpy() >= 0) & (space[:, 0] == space[:, 1])
+    kinds = np.where(features.token_bond_type[0].numpy() == 1, struc.BondType.SINGLE, struc.BondType.ANY)
+    bonds = struc.BondList(features.num_atoms, np.column_stack([ends, kinds])[joined])
     place = features.ref_pos[0].numpy().copy()
     turning = struc.find_rotatable_bonds(bonds).as_array()[:, :2]
     angles = tau * torch.rand(len(turning), generator=generator).numpy()

@@ -105,7 +105,8 @@ def finish(ligand: Ligand, name: str, drawn: Drawn, finishing: Finishing) -> tup
     minimized = None
     if finishing.hydrogens or finishing.minimize:
         full = with_hydrogens(mol)
-        minimized = minimize(full) if finishing.minimize else None
+        # RDKit refuses to minimise a molecule without conformers
+        minimized = minimize(full) if finishing.minimize and samples else None
         coords = drawn.coords.copy()
         coords[list(samples)] = heavy_positions(full)
         drawn = replace(drawn, coords=coords)
