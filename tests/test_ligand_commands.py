@@ -223,6 +223,10 @@ def test_a_bad_molecule_is_named_by_its_place(run: Path) -> None:
     assert conformers([], checkpoint=run) == []
     with pytest.raises(InputError, match="molecule 1: None"):
         conformers([None], checkpoint=run)
+    with pytest.raises(InputError, match="molecule 2: 5 is no molecule"):
+        conformers(["CCC", 5], checkpoint=run)  # type: ignore[list-item]
+    with pytest.raises(InputError, match="steering takes a list"):
+        conformers(["CCC"], steering="physical", checkpoint=run)
     for one in ("CCO", Chem.MolFromSmiles("CCO")):
         with pytest.raises(InputError, match="takes a list of molecules"):
             conformers(one, checkpoint=run)

@@ -215,6 +215,36 @@ def test_minimising_lowers_the_energy_and_falls_back_on_uff() -> None:
     assert minimize(flat).remark == "not minimised: neither MMFF94s nor UFF has parameters for it"
 
 
+@pytest.mark.parametrize("smiles", ["C1C2CC3CC1CC(C2)C3", "C12C3C4C1C5C2C3C45", "CC=C=CC", "CN=[N+]=[N-]"])
+def test_where_there_is_nothing_to_choose_nothing_is_said(smiles: str) -> None:
+    assert complete(ligand_of(smiles), seed=0).remark == ""
+
+
+def test_a_conformer_that_no_force_field_can_move_stays_and_the_others_go_to_their_minima() -> None:
+    good = heavy_positions(embedded(ASPIRIN, 2))
+    spoilt = good[0].copy()
+    spoilt[1] = spoilt[0] + 1e-3
+    for smiles, place in ((ASPIRIN, np.stack([good[0], spoilt, good[1]])), ("CB(O)O", np.zeros((1, 4, 3)))):
+        mol = with_hydrogens(with_conformers(Chem.MolFromSmiles(smiles), place))
+        before = heavy_positions(mol)
+        found = minimize(mol)
+        bad = len(place) // 2
+        assert np.isnan(found.energies[bad]) and not found.converged[bad] and "not yet at a minimum" in found.remark
+        assert np.array_equal(heavy_positions(mol)[bad], before[bad])
+        others = [one for one in range(len(place)) if one != bad]
+        assert all(found.converged[one] and np.isfinite(found.energies[one]) for one in others)
+
+
+def test_the_extension_of_a_cxsmiles_belongs_to_the_molecule_not_to_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "lib.smi"
+    biaryl = "Cc1cccc(I)c1-c1c(N)cccc1Cl"
+    path.write_text(f"{biaryl} |wU:7.7| one hand\n{biaryl}\t|wD:7.7|\n{biaryl} |x\n  CCO   plain name\n\n")
+    one, other, name, plain = texts(path)
+    assert [one.name, name.name, plain.name] == ["one_hand", "x", "plain_name"]
+    hands = [ligand_of(each.text).mol.GetBondBetweenAtoms(7, 8).GetStereo() for each in (one, other, name)]
+    assert len(set(hands)) == 3 and ligand_of(plain.text).smiles == "CCO"
+
+
 def test_conformers_of_one_cluster_are_near_each_other_by_symmetry() -> None:
     mol = embedded("Cc1ccccc1", 1)
     place = mol.GetConformer().GetPositions()

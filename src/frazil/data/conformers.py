@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdForceFieldHelpers, rdMolAlign
+from rdkit.ForceField.rdForceField import ForceField, MMFFMolProperties
 from rdkit.ML.Cluster import Butina
 
 from frazil.atomic import write_text
@@ -93,19 +96,50 @@ def with_hydrogens(mol: Chem.Mol) -> Chem.Mol:
 def minimize(mol: Chem.Mol) -> Minimized:
     """Move the conformers of a molecule with hydrogens to the nearest minimum of a force field, in place.
 
-    MMFF94s (Halgren 1999, J. Comput. Chem. 20, 720), or UFF where that lacks parameters.
+    MMFF94s (Halgren 1999, J. Comput. Chem. 20, 720), or UFF where that lacks parameters. A conformer for which the
+    force field knows no way, such as one with two atoms in the same place, stays as it is; its energy is nan.
     """
-    count = mol.GetNumConformers()
     with rdBase.BlockLogs():
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
-            force_field = MMFF
-            found = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=MAX_ITERATIONS, mmffVariant=MMFF)
-        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
-            force_field = UFF
-            found = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(mol, maxIters=MAX_ITERATIONS)
-        else:
+        name, field_of = _force_field(mol)
+        if field_of is None:
+            count = mol.GetNumConformers()
             return Minimized(None, (float("nan"),) * count, (False,) * count)
-    return Minimized(force_field, tuple(energy for _, energy in found), tuple(state == 0 for state, _ in found))
+        found = [_relaxed(conformer, field_of) for conformer in mol.GetConformers()]
+    return Minimized(name, tuple(energy for energy, _ in found), tuple(converged for _, converged in found))
+
+
+def _force_field(mol: Chem.Mol) -> tuple[str | None, Callable[[int], ForceField] | None]:
+    """Name, and what makes the force field of a conformer by its number; None where no force field has parameters."""
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
+        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant=MMFF)
+        return MMFF, partial(_mmff, mol, properties)
+    if rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
+        return UFF, partial(_uff, mol)
+    return None, None
+
+
+def _mmff(mol: Chem.Mol, properties: MMFFMolProperties, number: int) -> ForceField:
+    return rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, confId=number)
+
+
+def _uff(mol: Chem.Mol, number: int) -> ForceField:
+    return rdForceFieldHelpers.UFFGetMoleculeForceField(mol, confId=number)
+
+
+def _relaxed(conformer: Chem.Conformer, field_of: Callable[[int], ForceField]) -> tuple[float, bool]:
+    """Energy in kcal/mol at the end, and whether that is a minimum; moves the conformer."""
+    before = conformer.GetPositions()
+    try:
+        field = field_of(conformer.GetId())
+        field.Initialize()
+        reached, energy = field.Minimize(maxIts=MAX_ITERATIONS) == 0, float(field.CalcEnergy())
+    except RuntimeError:
+        # its line search has no direction where atoms coincide
+        energy = float("nan")
+    if isfinite(energy) and np.isfinite(conformer.GetPositions()).all():
+        return energy, reached
+    conformer.SetPositions(before)
+    return float("nan"), False
 
 
 def heavy_positions(mol: Chem.Mol) -> NDArray[np.float32]:

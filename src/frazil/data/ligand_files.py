@@ -22,6 +22,8 @@ LIST_SUFFIXES: Final = SMILES_SUFFIXES + TABLE_SUFFIXES
 LIGAND_SUFFIXES: Final = LIST_SUFFIXES + SDF_SUFFIXES
 _SMILES_COLUMNS: Final = ("smiles", "isomeric_smiles", "canonical_smiles")
 _NAME_COLUMNS: Final = ("id", "name", "title", "identifier", "code")
+_SMILES_LINE: Final = re.compile(r"^\s*(\S*)(?:\s+(\|[^|]*\|)(?!\S))?\s*(.*)")
+"""SMILES, perhaps the extension of a CXSMILES, name: anything fits, a blank line too."""
 _END_OF_RECORD: Final = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
 
@@ -72,8 +74,8 @@ def read_ligand_texts(sources: Iterable[str | Path]) -> Iterator[LigandText | Ba
     Parameters
     ----------
     sources : iterable of str or Path
-        SMILES; CCD codes; `.smi` files (SMILES, blank, name); `.csv` files with a column `smiles` and perhaps one of
-        `id` or `name`; `.sdf` files, one molecule a record, named by its title. Files may be gzipped.
+        SMILES; CCD codes; `.smi` files (SMILES or CXSMILES, blank, name); `.csv` files with a column `smiles` and
+        perhaps one of `id` or `name`; `.sdf` files, one molecule a record, named by its title. Files may be gzipped.
 
     Yields
     ------
@@ -142,10 +144,11 @@ def _of_text(text: str) -> LigandText | BadLine:
 def _of_smiles_file(path: Path) -> Iterator[LigandText | BadLine]:
     lines = read_text(path).splitlines()
     for number, line in enumerate(lines, start=1):
-        smiles, *rest = line.split(maxsplit=1)[:2] or [""]
+        [(smiles, extension, name)] = _SMILES_LINE.findall(line)
         headed = number == 1 and smiles.lower() in _SMILES_COLUMNS
         if smiles and not smiles.startswith("#") and not headed:
-            yield LigandText(_name(rest[0] if rest else "", path, number), smiles, f"{path}:{number}")
+            text = f"{smiles} {extension}".strip()
+            yield LigandText(_name(name, path, number), text, f"{path}:{number}")
 
 
 def _of_table(path: Path) -> Iterator[LigandText | BadLine]:

@@ -115,6 +115,9 @@ def complete(ligand: Ligand, seed: int) -> Ligand:
             options = StereoEnumerationOptions(maxIsomers=1, onlyUnassigned=True, rand=seed)
             mol = next(iter(EnumerateStereoisomers(ligand.mol, options=options)))
     chosen = Ligand(mol)
+    if chosen.smiles == ligand.smiles:
+        # cages, allenes and the like: a place by its neighbours, with nothing to choose
+        return chosen
     places = f"{len(open_places)} place{'s' if len(open_places) > 1 else ''}"
     return Ligand(mol, f"stereo not given at {places}; chose {chosen.smiles}")
 

@@ -24,6 +24,7 @@ MAX_TRIALS = 512
 
 _END_OF_MOLECULE = re.compile(r"^M  END\s*$", re.MULTILINE)
 _DATA_FIELD = re.compile(r"^>.*\n(?:.*\S.*\n?)*", re.MULTILINE)
+_EXTENSION = re.compile(r" \|[^|]*\|$")
 _EMBED_ITERATIONS = 20
 _BOND_TYPES = {
     Chem.BondType.SINGLE: BondType.SINGLE,
@@ -88,13 +89,16 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
 
 
 def parsed_smiles(smiles: str) -> Chem.Mol | None:
-    """The molecule of a whole SMILES as RDKit reads it; None if it does not.
+    """The molecule of a whole SMILES, or CXSMILES (with an extension such as `|wU:7.7|`), as RDKit reads it.
 
-    >>> parsed_smiles("CC O") is None
-    True
+    None if it does not.
+
+    >>> parsed_smiles("CC O") is None, parsed_smiles("CC |$a;b$|").GetNumAtoms()
+    (True, 2)
     """
     # RDKit stops reading at a blank, a null character or the first letter that is not of ASCII
-    if not smiles.isascii() or not smiles.isprintable() or " " in smiles:
+    plain = _EXTENSION.sub("", smiles)
+    if not smiles.isascii() or not smiles.isprintable() or " " in plain:
         return None
     with rdBase.BlockLogs():
         return Chem.MolFromSmiles(smiles)

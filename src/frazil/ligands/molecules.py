@@ -89,6 +89,8 @@ def conformers(
     >>> ethanol.GetNumConformers(), ethanol.GetConformer(0).GetPositions().shape
     (2, (3, 3))
     """
+    if isinstance(steering, str):
+        raise InputError(f"steering takes a list of sets, not {steering!r}; put it into brackets")
     settings = PredictSettings(
         num_samples=num_samples,
         sampler=sampler,
@@ -122,6 +124,8 @@ class _Asked:
 def _asked(place: int, mol: Mol | str) -> _Asked:
     if mol is None:
         raise InputError(f"molecule {place + 1}: None, as RDKit gives for a text that it cannot read; leave it out")
+    if not isinstance(mol, Mol | str):
+        raise InputError(f"molecule {place + 1}: {mol!r} is no molecule of RDKit and no SMILES; leave it out")
     try:
         ligand = ligand_of(mol) if isinstance(mol, str) else ligand_of_mol(mol)
     except InputError as error:
