@@ -431,3 +431,15 @@ def test_progress_is_told_with_the_time_left(sdf: Path, tmp_path: Path, monkeypa
     result = frazil("prepare", sdf, "--out", tmp_path / "store", "--workers", 1)
     lines = [line for line in result.stderr.splitlines() if line.endswith(" left")]
     assert len(lines) == 5 and lines[-1].startswith("5 of 5, 0 failed, ") and lines[-1].endswith(", 0:00:00 left")
+
+
+def test_one_more_ctrl_c_while_a_command_winds_up_is_no_traceback() -> None:
+    code = """
+import os, signal
+import frazil.cli
+frazil.cli.app = lambda **named: None
+frazil.cli.main()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")

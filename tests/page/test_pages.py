@@ -82,6 +82,31 @@ def test_a_trajectory_ends_in_its_sample_and_far_noise_is_drawn_closer(tmp_path:
     assert np.abs(noisy[-1] - final).max() < 1.0
 
 
+@pytest.mark.parametrize(("steps", "unit", "axis"), [(8, "step", ">step<"), (40, "frame", ">frame of the trajectory<")])
+def test_frames_of_every_kth_step_are_not_called_steps(tmp_path: Path, steps: int, unit: str, axis: str) -> None:
+    folder = ligand_folder(tmp_path / "ibuprofen", samples=2, trajectory=True)
+    rows = json.loads((folder / "samples.json").read_text())
+    (folder / "samples.json").write_text(json.dumps([row | {"steps": steps} for row in rows]))
+    page = write_sample_page(folder)
+    assert {one["unit"] for one in payload(page)["scene"]["trajectories"]} == {unit}
+    assert axis in page.read_text()
+
+
+@pytest.mark.parametrize("steps", [4, 20, 50, 200])
+def test_steps_of_the_schedule_are_whole_numbers(tmp_path: Path, steps: int) -> None:
+    folder = ligand_folder(tmp_path / "ibuprofen", samples=2)
+    rows = json.loads((folder / "samples.json").read_text())
+    (folder / "samples.json").write_text(json.dumps([row | {"steps": steps} for row in rows]))
+    drawn = re.search(
+        r'<g id="noise-matplotlib.axis_1">(.*?)<g id="noise-matplotlib.axis_2">',
+        write_sample_page(folder).read_text(),
+        re.DOTALL,
+    )
+    assert drawn
+    ticks = [float(text) for text in re.findall(r"<text[^>]*>([\d.]+)</text>", drawn[1])]
+    assert len(ticks) > 2 and all(tick.is_integer() for tick in ticks)
+
+
 def test_polymers_have_chains_residues_and_restraints_by_name(tmp_path: Path) -> None:
     data = write_ensemble(tmp_path, models=3)
     content = payload(write_sample_page(polymer_folder(tmp_path / "AGSV", data, trajectory=True)))
@@ -118,6 +143,14 @@ def test_an_evaluation_beside_the_samples_becomes_columns(tmp_path: Path) -> Non
     columns = {one["title"]: one for one in payload(write_sample_page(folder))["columns"]}
     assert columns["RMSD to reference / Å"]["cells"] == ["1.00", "0.50"]
     assert columns["PoseBusters"]["cells"] == ["flat", "pass"]
+
+
+def test_stereo_is_right_where_neither_restraints_nor_centres_say_otherwise(tmp_path: Path) -> None:
+    folder = ligand_folder(tmp_path / "ibuprofen", samples=4)
+    first, second, *others = json.loads((folder / "samples.json").read_text())
+    wrong = [first | {"chirality_errors": 1}, second | {"stereo_violations": 1}]
+    (folder / "samples.json").write_text(json.dumps([*wrong, *others]))
+    assert "stereo right <b>50%</b>" in write_sample_page(folder).read_text()
 
 
 def test_figures_of_other_steps_become_columns_where_they_differ(tmp_path: Path) -> None:
@@ -192,6 +225,8 @@ def test_a_training_page_shows_the_loss_by_noise_level(tmp_path: Path) -> None:
     text = page.read_text()
     assert "Loss by noise level" in text and "σ = 0.141 Å" in text and ">300<" in text
     assert page.stat().st_size < 600_000 and "chemiscope" not in text
+    # rows count what came since those before them, the first ones from the first step on
+    assert re.findall(r">steps (\d+) to (\d+)<", text) == [("1", "100"), ("101", "200"), ("201", "300")]
 
 
 def test_a_training_page_does_without_noise_levels_and_refuses_an_empty_log(tmp_path: Path) -> None:
@@ -223,10 +258,44 @@ def test_a_summary_has_a_row_with_a_drawing_for_each_input(tmp_path: Path) -> No
     assert made[0].stat().st_size < 100_000
 
 
+def test_a_failed_input_is_not_shown_with_the_molecule_of_an_earlier_run(tmp_path: Path) -> None:
+    out = many_inputs(tmp_path / "out")
+    ligand_folder(out / "bad", "CCCO", 1)
+    text = write_summary_page(out).read_text()
+    assert text.count("<svg") == 2 and 'href="bad/' not in text
+
+
 def test_folders_of_many_inputs_need_no_summary_file(tmp_path: Path) -> None:
     out = many_inputs(tmp_path / "out")
     (out / "summary.csv").unlink()
     text = write_summary_page(out).read_text()
+    assert text.count('<tr class="done">') == 2
+
+
+def test_a_damaged_input_has_its_row_without_a_summary_file_too(tmp_path: Path) -> None:
+    out = many_inputs(tmp_path / "out")
+    (out / "summary.csv").unlink()
+    (out / "phenol" / "samples.json").write_text("{")
+    text = write_report(out, most_pages=1)[0].read_text()
+    assert text.count('<tr class="done">') == text.count('<tr class="failed">') == 1
+    assert "phenol/samples.json: not JSON" in text
+
+
+def test_the_page_of_folders_alone_counts_what_the_summary_file_would(tmp_path: Path) -> None:
+    out = many_inputs(tmp_path / "out")
+    (out / "summary.csv").unlink()
+    path = out / "acid" / "samples.json"
+    first, second = json.loads(path.read_text())
+    path.write_text(json.dumps([first | {"stereo_violations": 2, "chirality_errors": 1}, second]))
+    assert re.search(r"stereo errors\s*<b>1</b>", write_summary_page(out).read_text())
+
+
+@pytest.mark.parametrize("content", ["", "x", "name,source,status\n", "a,b\n1,2\n"])
+def test_a_summary_file_without_inputs_is_told_of_and_the_folders_are_listed(tmp_path: Path, content: str) -> None:
+    out = many_inputs(tmp_path / "out")
+    (out / "summary.csv").write_text(content)
+    with pytest.warns(UserWarning, match="summary.csv: left out"):
+        text = write_summary_page(out).read_text()
     assert text.count('<tr class="done">') == 2
 
 
@@ -247,6 +316,11 @@ def test_a_folder_without_results_is_one_line_and_exit_code_2(tmp_path: Path, na
     done = CliRunner().invoke(app, ["report", str(tmp_path / name)])
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1 and name in done.stderr
+
+
+def test_less_than_no_pages_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--pages", "-1"])
+    assert done.exit_code == 2 and "'--pages'" in done.stderr
 
 
 def test_help_of_the_command_fits_a_screen_and_has_an_example() -> None:

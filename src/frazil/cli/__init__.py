@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +81,7 @@ def train(
     max_steps: Annotated[int | None, typer.Option(metavar="N", help="Stop after N steps.")] = None,
     crop_tokens: Annotated[int | None, typer.Option(metavar="N", help="Crop larger structures to N tokens.")] = None,
     val_data: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH...", help="Held-out structure files and folders.")
+        list[Path] | None, typer.Option(metavar="PATH...", help="Held-out structures, as --data.")
     ] = None,
     val_fraction: Annotated[float | None, typer.Option(metavar="F", help="Hold out this part of the data.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="S", help="Same seed, same run.")] = None,
@@ -274,4 +275,8 @@ def bench(
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="frazil")
+    try:
+        app(prog_name="frazil")
+    finally:
+        # what waits for its processes while Python ends is not to answer one more Ctrl-C by a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -18,11 +18,13 @@ def add_report(app: typer.Typer) -> None:
 @one_line_errors
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of frazil sample, or RUN of frazil train.")],
-    pages: Annotated[int, typer.Option(metavar="N", help="Of many inputs, most that get a page of their own.")] = 20,
+    pages: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of many inputs, most that get a page of their own.")
+    ] = 20,
 ) -> None:
     """Make report.html: molecules to turn and play, tables and plots, in one file that needs no network."""
     from frazil.page import write_report
 
-    made = write_report(folder, most_pages=max(0, pages))
+    made = write_report(folder, most_pages=pages)
     more = f" and {len(made) - 1} of single inputs" if len(made) > 1 else ""
     typer.echo(f"{made[0]}: {made[0].stat().st_size / 1e6:.1f} MB{more}; open it in a browser")

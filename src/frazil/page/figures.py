@@ -18,7 +18,7 @@ FAINT: Final = "#8a97a5"
 BLUE: Final = "#1f6fb4"
 RED: Final = "#c8473a"
 GREEN: Final = "#3a8f5c"
-LEFT: Final = 0.62
+LEFT: Final = 0.7
 """Inches of the margin for the numbers and the name of an axis."""
 BOTTOM: Final = 0.5
 _LOOK: Final[dict[str, Any]] = {

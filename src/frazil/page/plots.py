@@ -155,8 +155,11 @@ def _profile(samples: Samples, laid: Overlay) -> Plot | None:
 
 def _noise(samples: Samples, trajectories: Sequence[Mapping[str, Any]]) -> Plot | None:
     """Noise level at each step."""
+    from matplotlib.ticker import MaxNLocator
+
+    unit = "step"
     if trajectories:
-        steps, sigmas = trajectories[0]["step"], trajectories[0]["sigma"]
+        steps, sigmas, unit = (trajectories[0][key] for key in ("step", "sigma", "unit"))
         label = "noise level σ / Å"
     else:
         levels = _schedule(samples.rows[0])
@@ -167,8 +170,9 @@ def _noise(samples: Samples, trajectories: Sequence[Mapping[str, Any]]) -> Plot 
         made.axes.plot(steps, sigmas, color=FAINT, linewidth=1)
         for frame, (step, sigma) in enumerate(zip(steps, sigmas, strict=True)):
             made.axes.plot([step], [sigma], "o", color=RED, markersize=4, gid=f"mark-frame-{frame}-σ = {sigma:.3g}")
-        made.axes.set(xlabel="step", ylabel=label, yscale="log")
-    hint = " Click a point to see the sample at that step." if trajectories else ""
+        made.axes.set(xlabel=unit if unit == "step" else f"{unit} of the trajectory", ylabel=label, yscale="log")
+        made.axes.xaxis.set_major_locator(MaxNLocator(steps=(1, 2, 5, 10), integer=True))
+    hint = f" Click a point to see the sample at that {unit}." if trajectories else ""
     return Plot("Noise schedule", f"From noise to structure.{hint}", made.svg)
 
 

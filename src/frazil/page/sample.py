@@ -102,7 +102,7 @@ def _chips(samples: Samples) -> list[Chip]:
             found.append(Chip(key, str(first[key])))
     for key, what in (
         ("restraints", "keep all restraints"),
-        ("stereo_violations", "stereo right"),
+        ("stereo", "stereo right"),
         ("clashes", "no clash"),
     ):
         share = _share(samples, key)
@@ -118,7 +118,9 @@ def _share(samples: Samples, key: str) -> float | None:
         missed = [_missed(row) for row in rows]
         known = [value for value in missed if value is not None] if any(row.get("restraints") for row in rows) else []
     else:
-        known = [value for row in rows if (value := number(row.get(key))) is not None]
+        names = ("stereo_violations", "chirality_errors") if key == "stereo" else (key,)
+        errors = [[value for name in names if (value := number(row.get(name))) is not None] for row in rows]
+        known = [sum(values) for values in errors if values]
     return sum(value == 0 for value in known) / len(known) if known else None
 
 

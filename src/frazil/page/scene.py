@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from frazil.data.drawable import Drawable, read_frames
 from frazil.page.overlay import Overlay
+from frazil.page.rows import number
 from frazil.page.samples import Samples, inside
 
 MOST_FRAME_POSITIONS: Final = 300_000
@@ -99,7 +100,9 @@ def _trajectories(samples: Samples, laid: Overlay) -> list[dict[str, Any]]:
         left -= each * len(kept)
         if left < 0 and found:
             break
-        found.append(_packed_trajectory(place, sigma[kept], noisy[kept], denoised[kept], kept))
+        # with `--trajectory K` there is a frame of every K-th step, and which steps they are is not written
+        unit = "step" if number(samples.rows[row].get("steps")) == len(sigma) else "frame"
+        found.append(_packed_trajectory(place, sigma[kept], noisy[kept], denoised[kept], kept, unit))
     return found
 
 
@@ -123,6 +126,7 @@ def _packed_trajectory(
     noisy: NDArray[np.float64],
     denoised: NDArray[np.float64],
     kept: Sequence[int] | NDArray[np.int64],
+    unit: str,
 ) -> dict[str, Any]:
     """Noisy frames are drawn closer by sd / sqrt(sd^2 + sigma^2), as the network sees them (Karras et al. 2022)."""
     sd = max(float(denoised[-1].std()), 0.5)
@@ -130,6 +134,7 @@ def _packed_trajectory(
     return {
         "sample": place,
         "step": [int(frame) + 1 for frame in kept],
+        "unit": unit,
         "sigma": [round(float(value), 4) for value in sigma],
         "noisy": packed_positions(noisy * shrink[:, None, None]),
         "denoised": packed_positions(denoised),

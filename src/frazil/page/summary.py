@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ SUMMARY: Final = "summary.csv"
 MOST_PICTURES: Final = 500
 _TEXTS: Final = ("name", "source", "status", "reason")
 _ERRORS: Final = ("stereo_errors", "clashes")
+_STEREO: Final = ("stereo_violations", "chirality_errors")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,11 @@ def write_summary_page(out: str | Path) -> Path:
         If there is neither, a file is damaged, or the page cannot be written.
     """
     out = Path(out)
-    records = read_records(out / SUMMARY) if (out / SUMMARY).is_file() else _by_folder(out)
+    records = _by_summary(out) or _by_folder(out)
     if not records:
-        raise InputError(f"{out}: no {SUMMARY} and no folder with {SAMPLES_JSON} in it; give a folder of frazil sample")
+        raise InputError(
+            f"{out}: neither {SUMMARY} nor {SAMPLES_JSON} of an input in it; give a folder of frazil sample"
+        )
     names = list(records[0])
     lines = [_line(out, record, place < MOST_PICTURES) for place, record in enumerate(records)]
     pictures = any(line.picture for line in lines)
@@ -96,18 +100,36 @@ def sample_folders(out: Path) -> list[Path]:
         raise InputError(f"{out}: cannot be read ({error.strerror}); give a folder of frazil sample") from None
 
 
+def _by_summary(out: Path) -> list[dict[str, str]]:
+    """Rows of `summary.csv`; none without one, and where it is damaged, which a warning tells."""
+    path = out / SUMMARY
+    if not path.is_file():
+        return []
+    records = read_records(path)
+    if not records or not {"name", "status"} <= set(records[0]):
+        warnings.warn(f"{path}: left out, for it has no row of an input; run frazil sample again", stacklevel=4)
+        return []
+    return records
+
+
 def _by_folder(out: Path) -> list[dict[str, str]]:
-    """Rows made of the folders alone."""
-    found = []
-    for folder in sample_folders(out):
-        rows = _rows(folder)
-        if rows:
-            finite = sum(bool(row.get("finite")) for row in rows)
-            source = str(rows[0].get("input") or "")
-            sums = {key: f"{sum(number(row.get(key)) or 0 for row in rows):g}" for key in ("clashes",)}
-            counts = {"samples": str(len(rows)), "finite": str(finite)}
-            found.append({"name": folder.name, "source": source, "status": "done", **counts, **sums})
-    return found
+    """Rows made of the folders alone; a damaged one has failed."""
+    return [_of_folder(folder) for folder in sample_folders(out)]
+
+
+def _of_folder(folder: Path) -> dict[str, str]:
+    try:
+        rows = read_rows(folder / SAMPLES_JSON)
+    except InputError as error:
+        blank = dict.fromkeys(("samples", "finite", *_ERRORS), "")
+        return {"name": folder.name, "source": "", "status": "failed", "reason": str(error), **blank}
+    finite = sum(bool(row.get("finite")) for row in rows)
+    clashes = sum(number(row.get("clashes")) or 0 for row in rows)
+    wrong = sum(any(number(row.get(key)) for key in _STEREO) for row in rows)
+    source, remark = (str(rows[0].get(key) or "") for key in ("input", "remark"))
+    counts = {"samples": str(len(rows)), "finite": str(finite)}
+    errors = {"stereo_errors": str(wrong), "clashes": f"{clashes:g}"}
+    return {"name": folder.name, "source": source, "status": "done", "reason": remark, **counts, **errors}
 
 
 def _rows(folder: Path) -> list[Row]:
@@ -119,8 +141,9 @@ def _rows(folder: Path) -> list[Row]:
 
 
 def _line(out: Path, record: Mapping[str, str], with_picture: bool) -> Line:
-    name = record.get("name", "")
-    folder = _folder(out, name)
+    # where nothing was drawn, a folder of that name holds another run's samples, perhaps of another molecule
+    nothing = record.get("status") == "failed" and record.get("samples") == "0"
+    folder = None if nothing else _folder(out, record.get("name", ""))
     cells = tuple(_cell(folder, key, value) for key, value in record.items())
     picture = _picture(folder) if folder is not None and with_picture else ""
     return Line(cells, record.get("status", ""), picture)

@@ -179,14 +179,18 @@ def _by_level(noise: Columns, middle: NDArray[np.float64]) -> Plot:
     from matplotlib import colormaps
 
     ends = np.linspace(noise["step"].min() - 1, noise["step"].max(), MOMENTS + 1)
+    # a row counts all steps since the rows before it
+    start = 1
     with drawing(6.2, 3.4, "levels") as made:
         for part, (first, last) in enumerate(pairwise(ends.tolist())):
             inside = (noise["step"] > first) & (noise["step"] <= last)
             if inside.any():
                 levels, values = _averaged(middle[inside], noise["mse"][inside], noise["count"][inside])
                 colour = colormaps["viridis_r"](0.12 + 0.88 * part / (MOMENTS - 1))
-                label = f"steps {first + 1:.0f} to {last:.0f}"
+                end = int(noise["step"][inside].max())
+                label = f"steps {start} to {end}"
                 made.axes.plot(levels, values, "o-", color=colour, markersize=3, linewidth=1.4, label=label)
+                start = end + 1
         made.axes.set(xlabel="noise level σ / Å", ylabel="weighted mean square error", xscale="log", yscale="log")
         plain_numbers(made.axes.yaxis)
         _legend(made.axes)

@@ -211,7 +211,7 @@ class Page {
     slider.max = movie.frames - 1;
     slider.value = moment;
     const frame = Math.min(Math.floor(moment + 1e-6), movie.frames - 1), last = frame === movie.frames - 1;
-    find("#moment").textContent = last ? "structure" : `step ${movie.step[frame]}, σ = ${movie.sigma[frame].toPrecision(3)} Å`;
+    find("#moment").textContent = last ? "structure" : `${movie.unit} ${movie.step[frame]}, σ = ${movie.sigma[frame].toPrecision(3)} Å`;
     find("#play").textContent = this.playing === null ? "▶ Noise to structure" : "❚❚ Pause";
     document.body.dataset.frame = frame;
     findAll('svg [data-mark^="frame-"]').forEach((mark) => {

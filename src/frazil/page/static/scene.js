@@ -66,6 +66,7 @@ class Movie {
     this.scene = scene;
     this.sample = content.sample;
     this.sigma = [...content.sigma, 0];
+    this.unit = content.unit;
     this.step = [...content.step, content.step[content.step.length - 1]];
     this.noisy = positions(content.noisy);
     this.denoised = positions(content.denoised);
