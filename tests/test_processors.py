@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +38,29 @@ def test_a_number_that_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PrepareSettings(workers=5).num_workers == 5
     assert SampleChoices(processes=5).engine_for(MANY) == LocalEngine(5)
     assert SampleChoices().engine_for(MANY - 1) == LocalEngine(1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see processes")
+def test_a_process_that_works_for_another_ends_with_it_and_leaves_ctrl_c_to_it() -> None:
+    code = """
+import multiprocessing, os, signal, time
+from frazil.processors import work_for_parent
+def work():
+    work_for_parent()
+    os.kill(os.getpid(), signal.SIGINT)
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+if __name__ == "__main__":
+    multiprocessing.get_context("fork").Process(target=work).start()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc") / parent.stdout.readline().strip()
+        assert worker.name.isdigit() and worker.exists()
+        parent.kill()
+        # both ends of the pipe are gone only when the worker is
+        assert parent.stdout.read() == ""
+    ended = time.monotonic() + 20
+    while worker.exists() and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert not worker.exists()

@@ -1,8 +1,11 @@
-"""How many processors there are for us."""
+"""How many processors there are for us, and processes that work for the first one."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
 
 from frazil.errors import InputError
 
@@ -32,3 +35,16 @@ def workers_asked(workers: int | None) -> int:
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more, or leave it out for one a core")
     return workers or usable_cores()
+
+
+def work_for_parent() -> None:
+    """Make this process one that works for its parent: Ctrl-C is for that one, and the end of that one is its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

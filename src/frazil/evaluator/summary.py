@@ -117,7 +117,7 @@ class SummaryReport:
         """Lines to print below the table: what failed, and what was not sampled."""
         lines = [f"{one.name}: {one.reason}" for one in self.failed]
         if self.unused:
-            lines.append(f"{len(self.unused)} molecules of {self.reference} have no samples here")
+            lines.append(f"molecules of {self.reference} without samples here: {len(self.unused)}")
         return lines
 
     def write(self, folder: str | Path) -> None:

@@ -6,7 +6,7 @@ which process gets which batch: `LocalEngine` this one, `RayEngine` those of a c
 
 from __future__ import annotations
 
-import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 import torch
 
 from frazil.errors import FrazilError
+from frazil.processors import work_for_parent
 
 DONE: Final = "done"
 FAILED: Final = "failed"
@@ -176,6 +177,9 @@ class LocalEngine:
         try:
             for done in as_completed([pool.submit(_work, batch) for batch in batches]):
                 yield done.result()
+        except KeyboardInterrupt:
+            warnings.warn("stopping after the batches under way; what is written is whole", stacklevel=2)
+            raise
         except BrokenProcessPool:
             raise FrazilError(
                 "a process that drew samples was ended from outside, perhaps for want of memory; what is written is "
@@ -191,8 +195,7 @@ _opened: list[Worker[Any, Any] | FrazilError] = []
 
 def _open(job: Job[Any, Any]) -> None:
     torch.set_num_threads(1)
-    # the program that started this process tells it when to stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work_for_parent()
     try:
         _opened.append(job.open())
     except FrazilError as error:

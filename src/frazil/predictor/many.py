@@ -160,8 +160,12 @@ def _looked_at(one: LigandText | BadLine) -> tuple[str, int]:
 
 
 def _told(outcome: Outcome) -> str:
-    """`ligands.smi:12: reason`; the place of a text on the command line is the text, which a reason may repeat."""
-    twice = outcome.reason.startswith(repr(outcome.origin))
+    """Place and reason; the place of a text on the command line is the text. Some reasons begin with the place.
+
+    >>> _told(Outcome("a", "x.smi:3", FAILED, "no atoms")), _told(Outcome("a", "x.smi:3", FAILED, "x.smi:3: no atoms"))
+    ('x.smi:3: no atoms', 'x.smi:3: no atoms')
+    """
+    twice = outcome.reason.startswith((repr(outcome.origin), f"{outcome.origin}: "))
     return outcome.reason if twice else f"{outcome.origin}: {outcome.reason}"
 
 

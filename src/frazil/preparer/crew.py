@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,6 +17,7 @@ from frazil.data.store import Record, Refusal
 from frazil.errors import InputError
 from frazil.preparer.entries import Entry
 from frazil.preparer.settings import OutsideLimits, PrepareSettings
+from frazil.processors import work_for_parent
 
 CHUNK = 4
 """Entries that a process takes at once."""
@@ -111,15 +109,6 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """In a new process: Ctrl-C is for the first one, and when that is killed there is nothing left to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work_for_parent()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
