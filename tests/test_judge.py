@@ -89,6 +89,17 @@ def test_double_bonds_and_planes_have_no_sign_but_centres_do() -> None:
     assert sorted(kept) == [False, True]
 
 
+@pytest.mark.parametrize(("angle", "kept"), [(35, True), (29, True), (16, True), (14, False), (0, False), (-35, False)])
+def test_a_strained_centre_is_right_and_a_planar_one_is_not(angle: float, kept: bool) -> None:
+    turned = torch.tensor(radians(angle))
+    coords = torch.stack([torch.tensor([1.0, 0, 0]), torch.zeros(3), torch.tensor([0, 0, 1.0]),
+                          torch.stack([turned.cos(), turned.sin(), torch.tensor(1.0)])])  # fmt: skip
+    both = [only(x, chirality=Terms.of(torch.arange(4)[None], lower=radians(30)))[0]
+            for x in (coords, coords * torch.tensor([1.0, -1, 1]))]  # fmt: skip
+    [found, *_] = (one for one in both if one.value == pytest.approx(angle, abs=1e-3))
+    assert found.satisfied is kept
+
+
 def test_aligned_places_are_kept_by_any_rigid_motion_and_others_by_none() -> None:
     places = torch.tensor([[0.0, 0, 0], [4, 0, 0], [0, 5, 0], [0, 0, 6]])
     turned = places @ quaternion_to_matrix(torch.tensor([1.0, 2, 3, 4])) + 30
