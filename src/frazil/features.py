@@ -132,6 +132,17 @@ class Features:
         kept = range(self.batch_size)[rows]
         return replace(self.map(lambda tensor: tensor[rows]), restraints=self.restraints.select(kept))
 
+    def refuse_several(self, worker: str) -> None:
+        """Refuse a batch where `worker` takes one structure, B = 1.
+
+        Raises
+        ------
+        ValueError
+            If the batch holds more than one structure.
+        """
+        if self.batch_size != 1:
+            raise ValueError(f"{worker} works on one structure, this batch holds {self.batch_size}")
+
     def pad(
         self, *, num_tokens: int | None = None, num_atoms: int | None = None,
         num_bonds: int | None = None, num_models: int | None = None,
@@ -171,8 +182,7 @@ class Features:
         ValueError
             If the batch holds more than one structure.
         """
-        if self.batch_size != 1:
-            raise ValueError(f"crop works on one structure, this batch holds {self.batch_size}")
+        self.refuse_several("crop")
         new_token = torch.full((self.num_tokens,), -1, dtype=torch.int64, device=self.device)
         new_token[token_indices] = torch.arange(len(token_indices), device=self.device)
         token_of_atom = new_token[self.atom_token_index[0]]

@@ -86,8 +86,7 @@ def spatial_crop(features: Features, num_tokens: int, generator: torch.Generator
 def _fits(features: Features, num_tokens: int) -> bool:
     if num_tokens < 1:
         raise ValueError(f"a crop needs at least one token, not {num_tokens}")
-    if features.batch_size != 1:
-        raise ValueError(f"a crop works on one structure, this batch holds {features.batch_size}")
+    features.refuse_several("a crop")
     return int(features.token_mask.sum()) <= num_tokens
 
 

@@ -34,8 +34,7 @@ def randomize_reference(features: Features, generator: torch.Generator) -> Featu
     ValueError
         If the batch holds more than one structure.
     """
-    if features.batch_size != 1:
-        raise ValueError(f"randomize_reference works on one structure, this batch holds {features.batch_size}")
+    features.refuse_several("randomize_reference")
     atoms = torch.nonzero(features.atom_mask[0]).squeeze(1)
     positions = features.ref_pos[0, atoms]
     spaces, space = torch.unique(features.ref_space_uid[0, atoms], return_inverse=True)
@@ -64,8 +63,7 @@ def share_reference_frame(features: Features, generator: torch.Generator) -> Fea
     ValueError
         If the batch holds more than one structure.
     """
-    if features.batch_size != 1:
-        raise ValueError(f"share_reference_frame works on one structure, this batch holds {features.batch_size}")
+    features.refuse_several("share_reference_frame")
     known = features.resolved_mask & features.atom_mask[:, None]
     reference = center(features.ref_pos, features.atom_mask)
     laid = rigid_align(features.coords, reference[:, None].expand_as(features.coords), known)
@@ -93,8 +91,7 @@ def turn_torsions(features: Features, generator: torch.Generator) -> Features:
     ValueError
         If the batch holds more than one structure.
     """
-    if features.batch_size != 1:
-        raise ValueError(f"turn_torsions works on one structure, this batch holds {features.batch_size}")
+    features.refuse_several("turn_torsions")
     ends = features.representative_atom_index[0][features.token_bonds[0]].numpy()
     space = features.ref_space_uid[0].numpy()[ends]
     # a conformer is turned within itself: a bond to another residue leads to where that one's conformer lies

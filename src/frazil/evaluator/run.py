@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from frazil.evaluator.files import result_folders, sample_files
 from frazil.evaluator.judge import Judge
 from frazil.evaluator.references import References
 from frazil.evaluator.summary import InputScore, SummaryReport
+from frazil.processors import work_for_parent
 from frazil.scores import EvaluationReport
 
 Progress = Callable[[int, int], None]
@@ -176,8 +176,7 @@ _shared: list[_Evaluation] = []
 
 
 def _begin(evaluation: _Evaluation) -> None:
-    # Ctrl-C is for the process that a person started; it lets these end what they are at
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work_for_parent()
     torch.set_num_threads(1)
     _shared.append(evaluation)
 

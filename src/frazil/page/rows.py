@@ -74,11 +74,13 @@ OBJECT: Final = Kind("an object", lambda value: isinstance(value, dict))
 NUMBERS: Final = Kind("an object of numbers", _holds_numbers)
 TRAJECTORY: Final = Kind("an object of noise levels and files", _is_trajectory)
 
+STEREO_ERRORS: Final = ("stereo_violations", "chirality_errors")
+"""Fields that count stereocentres and double bonds that are wrong or flat."""
 SAMPLE_FIELDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("input", "name", "smiles", "remark", "sampler", "precision", "file"), TEXT),
     **dict.fromkeys(("rank", "sample", "seed", "steps", "start_sigma", "mean_lddt"), NUMBER),
     **dict.fromkeys(("restraints_satisfied", "restraints_total"), NUMBER),
-    **dict.fromkeys(("stereo_violations", "chirality_errors", "clashes"), NUMBER),
+    **dict.fromkeys((*STEREO_ERRORS, "clashes"), NUMBER),
     "finite": TRUTH,
     "record": COUNT,
     "energies": NUMBERS,

@@ -13,7 +13,7 @@ from frazil.page.columns import columns, restraint_lines
 from frazil.page.document import REPORT, Chip, write_page
 from frazil.page.overlay import Overlay, overlay
 from frazil.page.plots import landscape, sample_plots
-from frazil.page.rows import Row, number
+from frazil.page.rows import STEREO_ERRORS, Row, number
 from frazil.page.samples import Samples, read_samples
 from frazil.page.scene import scene
 
@@ -118,7 +118,7 @@ def _share(samples: Samples, key: str) -> float | None:
         missed = [_missed(row) for row in rows]
         known = [value for value in missed if value is not None] if any(row.get("restraints") for row in rows) else []
     else:
-        names = ("stereo_violations", "chirality_errors") if key == "stereo" else (key,)
+        names = STEREO_ERRORS if key == "stereo" else (key,)
         errors = [[value for name in names if (value := number(row.get(name))) is not None] for row in rows]
         known = [sum(values) for values in errors if values]
     return sum(value == 0 for value in known) / len(known) if known else None

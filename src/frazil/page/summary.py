@@ -13,7 +13,7 @@ from urllib.parse import quote
 from frazil.data.drawable import depiction, smiles_of
 from frazil.errors import InputError
 from frazil.page.document import REPORT, Chip, write_page
-from frazil.page.rows import Row, number, read_rows
+from frazil.page.rows import STEREO_ERRORS, Row, number, read_rows
 from frazil.page.samples import SAMPLES_JSON
 from frazil.page.tables import read_records
 
@@ -21,7 +21,6 @@ SUMMARY: Final = "summary.csv"
 MOST_PICTURES: Final = 500
 _TEXTS: Final = ("name", "source", "status", "reason")
 _ERRORS: Final = ("stereo_errors", "clashes")
-_STEREO: Final = ("stereo_violations", "chirality_errors")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _of_folder(folder: Path) -> dict[str, str]:
         return {"name": folder.name, "source": "", "status": "failed", "reason": str(error), **blank}
     finite = sum(bool(row.get("finite")) for row in rows)
     clashes = sum(number(row.get("clashes")) or 0 for row in rows)
-    wrong = sum(any(number(row.get(key)) for key in _STEREO) for row in rows)
+    wrong = sum(any(number(row.get(key)) for key in STEREO_ERRORS) for row in rows)
     source, remark = (str(rows[0].get(key) or "") for key in ("input", "remark"))
     counts = {"samples": str(len(rows)), "finite": str(finite)}
     errors = {"stereo_errors": str(wrong), "clashes": f"{clashes:g}"}
